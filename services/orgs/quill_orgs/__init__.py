@@ -1,0 +1,1 @@
+"""Organisations, their staff, patients and features."""

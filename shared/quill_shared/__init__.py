@@ -1,0 +1,1 @@
+"""What every Quill service stands on: the platform and the clinical kernel."""

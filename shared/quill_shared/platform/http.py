@@ -1,0 +1,258 @@
+"""Calling another system over HTTP: deadline, retries within a budget, circuit breaker, concurrency cap.
+
+httpx's API on aiohttp's transport (ADR 0003). One client per upstream, closed at shutdown.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from opentelemetry import trace
+from opentelemetry.propagate import inject
+
+from .context import current
+from .errors import BadGateway, GatewayTimeout, Unavailable
+
+logger = logging.getLogger(__name__)
+
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_RETRY_STATUSES: Final = frozenset({502, 503, 504})
+
+
+class NotSent(Unavailable):
+    """The upstream certainly did nothing: the request never reached it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How an upstream is treated.
+
+    Args:
+        deadline: seconds for one call, retries included.
+        concurrency: calls in flight at once; further ones wait for a place within their deadline.
+        attempts: tries of an idempotent call.
+        retry_ratio: retries allowed as a share of calls, over the last `window` seconds.
+        failure_ratio: share of failed calls in the window that opens the breaker.
+        minimum_calls: calls in the window before the breaker judges.
+        open_seconds: how long the breaker stays open before one call may try.
+    """
+
+    deadline: float = 10.0
+    concurrency: int = 32
+    attempts: int = 3
+    retry_ratio: float = 0.1
+    failure_ratio: float = 0.5
+    minimum_calls: int = 10
+    open_seconds: float = 2.0
+    window: float = 10.0
+
+
+class RetryBudget:
+    """Lets retries be at most a share of calls, so that a struggling upstream is not beaten further."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._calls: deque[float] = deque()
+        self._retries: deque[float] = deque()
+
+    def called(self) -> None:
+        """Counts a first attempt."""
+        self._calls.append(time.monotonic())
+
+    def allows(self) -> bool:
+        """Whether one more retry fits; counts it if so. A quiet upstream always gets one."""
+        horizon = time.monotonic() - self._policy.window
+        for times in (self._calls, self._retries):
+            while times and times[0] < horizon:
+                times.popleft()
+        if len(self._retries) >= max(1.0, self._policy.retry_ratio * len(self._calls)):
+            return False
+        self._retries.append(time.monotonic())
+        return True
+
+
+class Breaker:
+    """Closed, open, or half open (one call probes). Judges over a sliding window."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._outcomes: deque[tuple[float, bool]] = deque()
+        self._opened_at: float | None = None
+        self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are refused at the moment."""
+        return self._opened_at is not None
+
+    def admit(self) -> bool:
+        """Whether a call may go out now."""
+        if self._opened_at is None:
+            return True
+        if self._probing or time.monotonic() - self._opened_at < self._policy.open_seconds:
+            return False
+        self._probing = True
+        return True
+
+    def record(self, *, ok: bool) -> None:
+        """Takes note of how a call that was admitted ended."""
+        instant = time.monotonic()
+        if self._opened_at is not None:
+            self._probing = False
+            self._opened_at = None if ok else instant
+            self._outcomes.clear()
+            return
+        self._outcomes.append((instant, ok))
+        while self._outcomes and self._outcomes[0][0] < instant - self._policy.window:
+            self._outcomes.popleft()
+        failures = sum(not ok for _, ok in self._outcomes)
+        if len(self._outcomes) >= self._policy.minimum_calls and (
+            failures >= self._policy.failure_ratio * len(self._outcomes)
+        ):
+            self._opened_at = instant
+
+
+class UpstreamClient:
+    """One upstream.
+
+    Args:
+        name: how logs, spans and health call it.
+        base_url: its root; request paths are appended.
+        policy: see `Policy`.
+        headers: sent with every request.
+        transport: replaces the network, for tests of the policy.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        *,
+        policy: Policy | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: httpx.Auth | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.name = name
+        self.policy = policy or Policy()
+        self.base_url = base_url
+        self.breaker = Breaker(self.policy)
+        self._budget = RetryBudget(self.policy)
+        self._places = asyncio.Semaphore(self.policy.concurrency)
+        self._headers = dict(headers or {})
+        self._auth = auth
+        self._transport = transport
+        self._client: httpx.AsyncClient | None = None
+        self._tracer = trace.get_tracer(__name__)
+
+    @property
+    def client(self) -> httpx.AsyncClient:
+        """The connection pool, opened at first use (it belongs to the running loop)."""
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                base_url=self.base_url,
+                headers=self._headers,
+                auth=self._auth,
+                follow_redirects=False,
+                transport=self._transport
+                or AiohttpTransport(limits=httpx.Limits(max_connections=self.policy.concurrency)),
+                timeout=httpx.Timeout(self.policy.deadline, connect=2.0),
+            )
+        return self._client
+
+    async def close(self) -> None:
+        """Closes the pool."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Any = None,
+        json: Any = None,
+        content: bytes | None = None,
+        data: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        deadline: float | None = None,
+    ) -> httpx.Response:
+        """One call with everything above. Any answer below 500 is returned as it is; so is a 500.
+
+        Raises:
+            NotSent: refused by the breaker, no place free in time, or no connection: nothing happened.
+            GatewayTimeout: no answer in time; whether the upstream acted is not known.
+            Unavailable: the connection broke or it answered 503; whether it acted is not known.
+            BadGateway: it answered 502 or 504, or something that is not HTTP.
+        """
+        limit = deadline or self.policy.deadline
+        with self._tracer.start_as_current_span(
+            f"{self.name} {method}",
+            kind=trace.SpanKind.CLIENT,
+            attributes={"http.request.method": method, "server.address": self.name},
+            record_exception=False,
+        ) as span:
+            sent = dict(headers or {})
+            inject(sent)
+            sent.setdefault("X-Request-ID", current().request_id)
+            call = {"params": params, "json": json, "content": content, "data": data, "headers": sent}
+            try:
+                async with asyncio.timeout(limit):
+                    response = await self._attempts(method, path, call)
+            except TimeoutError:
+                raise GatewayTimeout(f"{self.name} did not answer in time") from None
+            span.set_attribute("http.response.status_code", response.status_code)
+            return response
+
+    async def _attempts(self, method: str, path: str, call: dict[str, Any]) -> httpx.Response:
+        self._budget.called()
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._attempt(method, path, call)
+            except (NotSent, Unavailable, BadGateway) as error:
+                retryable = isinstance(error, NotSent) or method in _IDEMPOTENT
+                if (
+                    not retryable
+                    or attempt >= self.policy.attempts
+                    or self.breaker.is_open
+                    or not self._budget.allows()
+                ):
+                    raise
+                await asyncio.sleep(0.05 * 2**attempt)
+
+    async def _attempt(self, method: str, path: str, call: dict[str, Any]) -> httpx.Response:
+        async with self._places:
+            if not self.breaker.admit():
+                raise NotSent(f"{self.name} is not available")
+            try:
+                response = await self.client.request(method, path, **call)
+            except httpx.ConnectError:
+                self.breaker.record(ok=False)
+                raise NotSent(f"{self.name} cannot be reached") from None
+            except httpx.TimeoutException as error:
+                self.breaker.record(ok=False)
+                if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+                    raise NotSent(f"{self.name} cannot be reached") from None
+                raise GatewayTimeout(f"{self.name} did not answer in time") from None
+            except httpx.TransportError:
+                self.breaker.record(ok=False)
+                raise Unavailable(f"{self.name} broke off the connection") from None
+            except asyncio.CancelledError:
+                # A deadline of ours that ran out is the upstream's slowness; it counts as a failure.
+                self.breaker.record(ok=False)
+                raise
+        self.breaker.record(ok=response.status_code < 500)
+        if response.status_code == 503:
+            raise Unavailable(f"{self.name} is not available")
+        if response.status_code in _RETRY_STATUSES:
+            raise BadGateway(f"{self.name} gave an unusable answer")
+        return response

@@ -1,0 +1,60 @@
+"""OpenTelemetry: one trace over HTTP and events; exported by OTLP when configured, silent when not.
+
+Spans carry route templates and ids of ours, never addresses as typed, bodies or names.
+"""
+
+import secrets
+from collections.abc import Mapping
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.propagate import extract
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+
+class Telemetry:
+    """The tracer of one process.
+
+    Args:
+        service: `service.name` of the resource.
+        otlp_endpoint: root of a collector; None: spans are not recorded, but ids still flow, so that
+            logs, problems and events of one request can be joined.
+        processor: receives the spans instead of the exporter (tests).
+    """
+
+    def __init__(
+        self, service: str, *, otlp_endpoint: str | None = None, processor: SpanProcessor | None = None
+    ) -> None:
+        self._provider: TracerProvider | None = None
+        if otlp_endpoint is not None and processor is None:
+            processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{otlp_endpoint}/v1/traces"))
+        if processor is not None:
+            self._provider = TracerProvider(
+                resource=Resource.create({"service.name": f"quill-{service}"}), shutdown_on_exit=False
+            )
+            self._provider.add_span_processor(processor)
+        provider: trace.TracerProvider = self._provider or trace.NoOpTracerProvider()
+        self.tracer = provider.get_tracer("quill")
+        self.records = self._provider is not None
+
+    def close(self) -> None:
+        """Sends what is left."""
+        if self._provider is not None:
+            self._provider.shutdown()
+
+
+def continue_trace(headers: Mapping[str, str]) -> Context:
+    """The context of the caller's `traceparent` (W3C Trace Context), or of a new trace."""
+    context = extract(headers)
+    if trace.get_current_span(context).get_span_context().is_valid:
+        return context
+    fresh = trace.SpanContext(
+        trace_id=secrets.randbits(128) or 1,
+        span_id=secrets.randbits(64) or 1,
+        is_remote=False,
+        trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
+    )
+    return trace.set_span_in_context(trace.NonRecordingSpan(fresh), Context())
