@@ -1,6 +1,6 @@
 """The orgs service under test, with the owners of accounts and patients replaced at their ports."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 
 import pytest
@@ -86,3 +86,18 @@ async def orgs(
     async with running(definition, database, mint, canary) as service:
         service.runtime.context = OrgsContext(accounts=accounts, patients=patients)
         yield service
+
+
+@pytest.fixture
+def make_organisation(orgs: RunningService) -> Callable[..., Awaitable[int]]:
+    """Creates an organisation and answers its id."""
+
+    async def make(name: str = "Ward 4", type_: str = "hospital_team") -> int:
+        answer = await orgs.client.post(
+            "/api/organizations", json={"name": name, "type": type_}, headers=orgs.bearer(perm="admin")
+        )
+        assert answer.status_code == 200, answer.text
+        created: int = answer.json()["id"]
+        return created
+
+    return make

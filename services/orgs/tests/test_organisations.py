@@ -1,5 +1,7 @@
 """Organisations and their features, as an administrator sees them."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
 from quill_orgs.bootstrap import definition
@@ -8,15 +10,7 @@ from quill_shared.platform.tables import platform_metadata
 from quill_shared.platform.testing.postgres import TestDatabase
 from quill_shared.platform.testing.services import RunningService
 
-
-async def create(orgs: RunningService, name: str = "Ward 4", type_: str = "hospital_team") -> int:
-    """A new organisation's id."""
-    answer = await orgs.client.post(
-        "/api/organizations", json={"name": name, "type": type_}, headers=orgs.bearer(perm="admin")
-    )
-    assert answer.status_code == 200, answer.text
-    created: int = answer.json()["id"]
-    return created
+MakeOrganisation = Callable[..., Awaitable[int]]
 
 
 async def test_migrations_and_models_agree(database: TestDatabase) -> None:
@@ -76,9 +70,9 @@ async def test_the_unknown_type_is_answered_with_the_known_ones(orgs: RunningSer
     )
 
 
-async def test_the_list_is_paged_by_name(orgs: RunningService) -> None:
+async def test_the_list_is_paged_by_name(orgs: RunningService, make_organisation: MakeOrganisation) -> None:
     for name in ("Cedar", "Ash", "Birch"):
-        await create(orgs, name)
+        await make_organisation(name)
     admin = orgs.bearer(perm="admin")
 
     first = (await orgs.client.get("/api/organizations?limit=2", headers=admin)).json()
@@ -99,8 +93,8 @@ async def test_a_cursor_that_is_none_is_refused(orgs: RunningService, cursor: st
     assert answer.json()["errors"][0]["loc"] == ["query", "cursor"]
 
 
-async def test_an_organisation_is_updated(orgs: RunningService) -> None:
-    organisation_id = await create(orgs)
+async def test_an_organisation_is_updated(orgs: RunningService, make_organisation: MakeOrganisation) -> None:
+    organisation_id = await make_organisation()
 
     answer = await orgs.client.put(
         f"/api/organizations/{organisation_id}",
@@ -142,8 +136,8 @@ async def test_an_impossible_id_is_a_4xx(orgs: RunningService, organisation_id: 
     assert answer.status_code in (400, 422)
 
 
-async def test_a_feature_is_switched_once(orgs: RunningService) -> None:
-    organisation_id = await create(orgs)
+async def test_a_feature_is_switched_once(orgs: RunningService, make_organisation: MakeOrganisation) -> None:
+    organisation_id = await make_organisation()
     admin = orgs.bearer(9, perm="admin")
     path = f"/api/organizations/{organisation_id}/features/letters"
 
@@ -160,8 +154,10 @@ async def test_a_feature_is_switched_once(orgs: RunningService) -> None:
     assert [event["sequence"] for event in events] == sorted({event["sequence"] for event in events})
 
 
-async def test_an_unknown_feature_is_refused(orgs: RunningService) -> None:
-    organisation_id = await create(orgs)
+async def test_an_unknown_feature_is_refused(
+    orgs: RunningService, make_organisation: MakeOrganisation
+) -> None:
+    organisation_id = await make_organisation()
 
     answer = await orgs.client.put(
         f"/api/organizations/{organisation_id}/features/coffee",

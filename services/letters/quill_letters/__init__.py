@@ -1,0 +1,1 @@
+"""Clinical letters, kept in an openEHR server."""

@@ -1,0 +1,1 @@
+"""Conversations about a patient, kept as FHIR Communications."""
