@@ -40,7 +40,7 @@ _MAX_AGE: Final = ACCESS_LIFETIME + _CLOCK_SKEW
 """A token older than this is refused whatever its `exp`: the revocation list no longer covers it."""
 _SUBJECT = re.compile(r"[1-9][0-9]{0,18}")
 _MAX_USER_ID: Final = 2**63 - 1
-_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 _log = logging.getLogger(__name__)
 
@@ -84,8 +84,10 @@ class Claims:
 
 def bearer_token(authorization: str | None) -> str | None:
     """The token of an `Authorization: Bearer …` header (RFC 6750 §2.1); None for anything else."""
-    found = _BEARER.fullmatch(authorization) if authorization else None
-    return found[1] if found else None
+    if not authorization or authorization[:7].lower() != "bearer ":
+        return None
+    token = authorization[7:].strip(" ")
+    return token if _TOKEN.fullmatch(token) else None
 
 
 class KeySource(Protocol):

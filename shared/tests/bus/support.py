@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from quill_shared.platform.bus import Message, Parked, Subscription, Tap, Transport
+from quill_shared.platform.bus import Message, Parked, ParkingPlace, Subscription, Tap, Transport
 
 Settings = Any
 
@@ -76,7 +76,7 @@ def subscription(
     service: str,
     deliver: Callable[[Message], Awaitable[None]],
     *types: str,
-    parking: MemoryParking | None = None,
+    parking: ParkingPlace | None = None,
     **settings: Settings,
 ) -> Subscription:
     return Subscription(

@@ -11,7 +11,7 @@ from .port import Message, Parked, Subscription, Tap
 from .rabbitmq_consumer import QueueConsumer, TapConsumer
 from .rabbitmq_link import Link, settle
 from .rabbitmq_parking import ParkingQueues
-from .rabbitmq_queues import declare_exchange, message_count, opened, parked_name, to_wire
+from .rabbitmq_queues import declare_exchange, opened, parked_name, queue_exists, to_wire
 
 _EXPECTED_SECONDS: Final = 0.5
 _WATCH_SECONDS: Final = 1.0
@@ -43,7 +43,7 @@ class _Publisher:
         try:
             await declare_exchange(channel, self._exchange_name)
             for service in sorted(self._expected):
-                while await message_count(connection, parked_name(service)) is None:  # noqa: ASYNC110
+                while not await queue_exists(connection, parked_name(service)):  # noqa: ASYNC110
                     await asyncio.sleep(_EXPECTED_SECONDS)
             self._exchange = await channel.get_exchange(self._exchange_name, ensure=False)
             self._channel = channel

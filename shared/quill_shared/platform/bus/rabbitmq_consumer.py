@@ -36,6 +36,7 @@ class _Verdict(enum.Enum):
     DONE = enum.auto()
     FAILED = enum.auto()
     HELD_TOO_LONG = enum.auto()
+    LEFT = enum.auto()
 
 
 async def _until_ended(channel: AbstractChannel) -> None:
@@ -106,7 +107,7 @@ class QueueConsumer:
             await queue.cancel(tag, timeout=_CANCEL_SECONDS)
 
     async def _work(self, connection: AbstractConnection) -> None:
-        channel = await opened(connection)
+        channel = await opened(connection, returns_raise=True)
         try:
             await declare_exchange(channel, self._exchange)
             await declare_queues(connection, self._exchange, self._subscription)
@@ -132,21 +133,22 @@ class QueueConsumer:
         message = from_wire(incoming)
         async with self._slots:
             verdict = await self._deliver(message)
+            while verdict is _Verdict.HELD_TOO_LONG and not await self._renewed(message):
+                verdict = await self._deliver(message)
             # A channel that is gone has given the message back already.
             with contextlib.suppress(*BROKER_FAULTS):
-                match verdict:
-                    case _Verdict.DONE:
-                        await incoming.ack()
-                    case _Verdict.FAILED:
-                        pause = self._retry_pause * 2 ** min(failures_so_far(incoming), 16)
-                        await asyncio.sleep(min(pause, _LONGEST_RETRY_PAUSE))
-                        # Not nack: from RabbitMQ 4.3 only a reject counts towards the delivery limit.
-                        await incoming.reject(requeue=True)
-                    case _Verdict.HELD_TOO_LONG:
-                        await self._renew(incoming, message)
+                if verdict is _Verdict.LEFT:
+                    return
+                if verdict is _Verdict.FAILED:
+                    pause = self._retry_pause * 2 ** min(failures_so_far(incoming), 16)
+                    await asyncio.sleep(min(pause, _LONGEST_RETRY_PAUSE))
+                    # Not nack: from RabbitMQ 4.3 only a reject counts towards the delivery limit.
+                    await incoming.reject(requeue=True)
+                else:
+                    await incoming.ack()
 
     async def _deliver(self, message: Message) -> _Verdict:
-        """Offers `message` until it is handled or has failed; pauses do not count."""
+        """Offers `message` until it is handled or has failed; a pause is no failure."""
         if message.type in self._subscription.retired:
             return _Verdict.DONE
         if message.type not in self._subscription.types:
@@ -162,6 +164,8 @@ class QueueConsumer:
                 await self._subscription.deliver(message)
             except DeliveryPaused:
                 self._at_work.discard(task)
+                if self._stopped:
+                    return _Verdict.LEFT
                 self._hold_off()
                 if loop.time() >= renew_at:
                     return _Verdict.HELD_TOO_LONG
@@ -185,12 +189,16 @@ class QueueConsumer:
             asyncio.get_running_loop().call_later(self._pause, self._resumed.set)
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
-    async def _renew(self, incoming: AbstractIncomingMessage, message: Message) -> None:
-        if self._channel is not None:
-            await self._channel.default_exchange.publish(
-                to_wire(message), queue_name(self._subscription.service), timeout=_CONFIRM_SECONDS
-            )
-            await incoming.ack()
+    async def _renewed(self, message: Message) -> bool:
+        """Puts a copy of `message` at the end of the queue; whether the broker has it."""
+        if self._channel is None:
+            return False
+        queue = queue_name(self._subscription.service)
+        try:
+            await self._channel.default_exchange.publish(to_wire(message), queue, timeout=_CONFIRM_SECONDS)
+        except BROKER_FAULTS:
+            return False
+        return True
 
 
 class TapConsumer:
@@ -217,7 +225,12 @@ class TapConsumer:
         channel = await opened(connection)
         try:
             await declare_exchange(channel, self._exchange)
-            queue = await channel.declare_queue(f"quill.tap.{new_id()}", exclusive=True, auto_delete=True)
+            queue = await channel.declare_queue(
+                f"quill.tap.{new_id()}",
+                exclusive=True,
+                auto_delete=True,
+                arguments={"x-queue-type": "classic"},
+            )
             for type_ in sorted(self._tap.types):
                 await queue.bind(self._exchange, type_)
             await queue.consume(self._take, no_ack=True)

@@ -11,10 +11,10 @@ from .port import Parked
 from .rabbitmq_link import BROKER_FAULTS, Link, settle
 from .rabbitmq_queues import (
     from_wire,
-    message_count,
     opened,
     parked_from_wire,
     parked_name,
+    queue_exists,
     queue_name,
     to_wire,
 )
@@ -96,22 +96,20 @@ class ParkingQueues:
     async def _walk(self, service: str, visit: _Visit) -> None:
         connection = await self._link.connection(self._timeout)
         name = parked_name(service)
-        # No further than what is there now: a message replayed in vain comes back to the end.
-        count = await message_count(connection, name) or 0
+        if not await queue_exists(connection, name):
+            return
         channel = await opened(connection, returns_raise=True)
         try:
             queue = await channel.get_queue(name, ensure=False)
-            last = None
-            for _ in range(count):
-                incoming = await queue.get(fail=False, timeout=self._timeout)
-                if incoming is None:
-                    break
-                last = incoming.delivery_tag
+            # All are taken before the first is looked at: one replayed in vain soon comes back to the end.
+            taken: list[AbstractIncomingMessage] = []
+            while (incoming := await queue.get(fail=False, timeout=self._timeout)) is not None:
+                taken.append(incoming)
+            for incoming in taken:
                 if not await visit(channel, incoming):
                     break
-            if last is not None:
-                # Closing the channel would do, but somewhat later than the next look.
-                wire = await channel.get_underlay_channel()
-                await wire.basic_nack(last, multiple=True, requeue=True)
+            # Tag 0 means every one not acknowledged. Closing the channel would do, but not at once.
+            wire = await channel.get_underlay_channel()
+            await wire.basic_nack(0, multiple=True, requeue=True)
         finally:
             await channel.close()

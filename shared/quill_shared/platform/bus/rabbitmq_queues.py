@@ -122,12 +122,13 @@ async def _declare_queue(connection: AbstractConnection, name: str, arguments: d
         await channel.close()
 
 
-async def message_count(connection: AbstractConnection, queue: str) -> int | None:
-    """How many messages wait in `queue`; None if there is no such queue."""
+async def queue_exists(connection: AbstractConnection, queue: str) -> bool:
+    """Whether somebody has declared `queue`."""
     channel = await opened(connection)
     try:
-        return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count
+        await channel.declare_queue(queue, passive=True)
     except ChannelNotFoundEntity:
-        return None
+        return False
     finally:
         await channel.close()
+    return True

@@ -72,11 +72,20 @@ class Canary(logging.Handler):
         """Keeps `text` for the search."""
         self._kept.append((where, text))
 
+    def forget(self) -> None:
+        """Drops what was kept; for the tests of the canary itself."""
+        self._kept.clear()
+
     async def response(self, response: httpx.Response) -> None:
         """Keeps the body of an error answer."""
         if response.status_code >= 400:
             await response.aread()
             self.keep(f"answer {response.status_code}", response.text)
+
+    def traces(self, name: str) -> set[str]:
+        """The trace ids of the finished spans called `name`."""
+        contexts = [span.get_span_context() for span in self.spans.get_finished_spans() if span.name == name]
+        return {format(context.trace_id, "032x") for context in contexts if context is not None}
 
     def found(self) -> list[str]:
         """Where patient data lies that should not."""

@@ -1,0 +1,1 @@
+"""The whole of Quill on one machine, for development and evaluation."""

@@ -1,0 +1,342 @@
+"""The interactions on resources (FHIR R4, RESTful API), each one HTTP request."""
+
+from datetime import UTC
+from email.utils import format_datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from . import snapshots, storage
+from .bundles import bundle, history_entries, page_links, page_url, search_entries
+from .dates import parse_time_range
+from .definitions import IndexRows, index_rows, resolve_references
+from .documents import content_digest, dump, instant
+from .outcome import (
+    ConflictError,
+    FhirError,
+    GoneError,
+    InvalidRequestError,
+    NotFoundError,
+    PreconditionError,
+    operation_outcome,
+)
+from .requests import (
+    base_url,
+    expected_version,
+    received_resource,
+    resource_id_of,
+    resource_type_of,
+    search_input,
+)
+from .search import SearchPlan, find, plan_search
+from .settings import FhirSettings
+from .storage import Connection, Current, Store, Stored
+from .validation import validate_resource
+
+_MEDIA_TYPE: Final = "application/fhir+json;charset=UTF-8"
+
+
+def json_response(
+    content: bytes | str, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """An answer in FHIR JSON."""
+    return Response(content, status_code=status, headers=headers, media_type=_MEDIA_TYPE)
+
+
+def outcome_response(error: FhirError) -> Response:
+    """A refusal as an OperationOutcome."""
+    return json_response(dump(operation_outcome(error.diagnostics)), status=error.status_code)
+
+
+class Interactions:
+    """Handlers of the FHIR endpoints over one store."""
+
+    def __init__(self, store: Store, settings: FhirSettings) -> None:
+        self._store = store
+        self._settings = settings
+
+    async def create(self, request: Request) -> Response:
+        """POST [type]: the server assigns the id; ``If-None-Exist`` makes it conditional."""
+        resource_type, base = resource_type_of(request), base_url(request, self._settings)
+        resource = await received_resource(request, self._settings)
+        rows = _checked(resource_type, resource, base)
+        condition = request.headers.get("if-none-exist")
+        async with self._store.transaction() as connection:
+            if condition is not None:
+                existing = await _existing(connection, resource_type, condition=condition, base=base)
+                if existing is not None:
+                    return _written(request, resource_type, base=base, stored=existing, status=200)
+            stored = await storage.insert(connection, resource, resource_id=None, rows=rows)
+        return _written(request, resource_type, base=base, stored=stored, status=201)
+
+    async def update(self, request: Request) -> Response:
+        """PUT [type]/[id]: makes the next version, or the resource itself under an id the client chose.
+
+        Unchanged content makes no version. A stale ``If-Match`` is refused, also for an id not known yet.
+        """
+        resource_type, resource_id = resource_type_of(request), resource_id_of(request)
+        base, expected = base_url(request, self._settings), expected_version(request)
+        resource = await received_resource(request, self._settings)
+        _check_body_id(resource, resource_id)
+        rows = _checked(resource_type, resource, base)
+        async with self._store.transaction() as connection:
+            current = await storage.find_row(connection, resource_type, resource_id)
+            self._check_version(resource_type, resource_id, current=current, expected=expected)
+            if current is None:
+                if resource_id.isdigit():
+                    raise InvalidRequestError(
+                        f"HAPI-0960: Can not create resource with ID[{resource_id}], no resource with this "
+                        "ID exists and clients may only assign IDs which contain at least one "
+                        "non-numeric character"
+                    )
+                stored = await storage.insert(connection, resource, resource_id=resource_id, rows=rows)
+            elif current.digest == content_digest(resource):
+                unchanged = await storage.read_current(connection, resource_type, resource_id)
+                if unchanged is None:
+                    raise NotFoundError(_unknown(resource_type, resource_id))
+                stored = unchanged
+            else:
+                stored = await storage.update(
+                    connection, resource, resource_id=resource_id, current=current, rows=rows
+                )
+        created = current is None or current.deleted
+        return _written(request, resource_type, base=base, stored=stored, status=201 if created else 200)
+
+    async def read(self, request: Request) -> Response:
+        """GET [type]/[id]"""
+        resource_type, resource_id = resource_type_of(request), resource_id_of(request)
+        async with self._store.connection() as connection:
+            stored = await storage.read_current(connection, resource_type, resource_id)
+        if stored is None:
+            raise NotFoundError(_unknown(resource_type, resource_id))
+        return _shown(request, stored)
+
+    async def vread(self, request: Request) -> Response:
+        """GET [type]/[id]/_history/[version]"""
+        resource_type, resource_id = resource_type_of(request), resource_id_of(request)
+        version: str = request.path_params["version"]
+        stored = None
+        async with self._store.connection() as connection:
+            if version.isascii() and version.isdigit() and len(version) <= 9:
+                stored = await storage.read_version(
+                    connection, resource_type, resource_id, version=int(version)
+                )
+            if stored is None and await storage.find_row(connection, resource_type, resource_id) is None:
+                raise NotFoundError(_unknown(resource_type, resource_id))
+        if stored is None:
+            raise NotFoundError(f"HAPI-0979: Version is not valid for resource {resource_type}/{resource_id}")
+        return _shown(request, stored)
+
+    async def delete(self, request: Request) -> Response:
+        """DELETE [type]/[id]: 200 also when there is nothing to delete; 409 while something refers to it."""
+        resource_type, resource_id = resource_type_of(request), resource_id_of(request)
+        expected = expected_version(request)
+        async with self._store.transaction() as connection:
+            current = await storage.find_row_for_deletion(connection, resource_type, resource_id)
+            if current is None or current.deleted:
+                text = "was not found" if current is None else "has already been deleted"
+                return _information(f"Not deleted, resource {resource_type}/{resource_id} {text}.")
+            self._check_version(resource_type, resource_id, current=current, expected=expected)
+            stored = await storage.delete(connection, resource_type, resource_id=resource_id, current=current)
+        return _information("Successfully deleted 1 resource(s).", headers={"ETag": f'W/"{stored.version}"'})
+
+    async def history(self, request: Request) -> Response:
+        """GET [type]/[id]/_history, newest first; ``_count`` and ``_since`` as in FHIR."""
+        resource_type, resource_id = resource_type_of(request), resource_id_of(request)
+        base = base_url(request, self._settings)
+        count, since = self._settings.default_page_size, None
+        for key, value in request.query_params.multi_items():
+            if key == "_count":
+                count = self._page_size(_whole_number(value, key))
+            elif key == "_since":
+                try:
+                    since = parse_time_range(value).low
+                except ValueError:
+                    raise InvalidRequestError("HAPI-1882: Invalid date/time format in _since") from None
+            elif key not in ("_format", "_pretty"):
+                raise InvalidRequestError("HAPI-0524: Unknown history parameter")
+        async with self._store.connection() as connection:
+            current = await storage.find_row(connection, resource_type, resource_id)
+            if current is None:
+                raise NotFoundError(_unknown(resource_type, resource_id))
+            versions = await storage.version_numbers(connection, current.rid, since=since)
+            snapshot_id = None
+            if len(versions) > count:
+                snapshot_id = await snapshots.keep(
+                    connection,
+                    query=resource_type,
+                    rid=current.rid,
+                    members=versions,
+                    retention_seconds=self._settings.search_retention_seconds,
+                )
+            found = await storage.read_versions(connection, current.rid, versions[:count])
+        self_url = f"{base}/{resource_type}/{resource_id}/_history"
+        links = page_links(
+            base, self_url=self_url, snapshot_id=snapshot_id, offset=0, count=count, size=len(versions)
+        )
+        entries = history_entries(base, resource_type, found)
+        return json_response(dump(bundle("history", links=links, total=len(versions), entries=entries)))
+
+    async def search(self, request: Request) -> Response:
+        """GET [type]?… and POST [type]/_search.
+
+        Like HAPI, ``total`` is given when the result fits one page or ``_total=accurate`` was asked.
+        """
+        resource_type, base = resource_type_of(request), base_url(request, self._settings)
+        asked = await search_input(request, self._settings)
+        plan = plan_search(resource_type, asked.parameters, base_url=base)
+        count = self._page_size(self._settings.default_page_size if plan.count is None else plan.count)
+        limit = asked.max_results if asked.no_store else None
+        query = f"{resource_type}?{urlencode(asked.parameters)}"
+        self_url = f"{base}/{query}" if asked.parameters else f"{base}/{resource_type}"
+        async with self._store.connection() as connection:
+            kept = None
+            reuse = self._settings.reuse_search_seconds
+            if reuse and not asked.fresh:
+                kept = await snapshots.reusable(connection, query, within_seconds=reuse)
+            members = kept.members if kept else await find(connection, plan, limit=limit)
+            size = len(members)
+            if plan.count_only:
+                links = [{"relation": "self", "url": self_url}]
+                return json_response(dump(bundle("searchset", links=links, total=size, entries=[])))
+            snapshot_id = kept.snapshot_id if kept else None
+            if asked.no_store:
+                count = size if limit is not None else count
+            elif snapshot_id is None and (size > count or reuse):
+                snapshot_id = await snapshots.keep(
+                    connection,
+                    query=query,
+                    rid=None,
+                    members=members,
+                    retention_seconds=self._settings.search_retention_seconds,
+                )
+            found = await storage.read_many(connection, members[:count])
+        total = size if size <= count or plan.accurate_total else None
+        links = page_links(base, self_url=self_url, snapshot_id=snapshot_id, offset=0, count=count, size=size)
+        entries = search_entries(base, resource_type, found)
+        return json_response(dump(bundle("searchset", links=links, total=total, entries=entries)))
+
+    async def page(self, request: Request) -> Response:
+        """GET [base]?_getpages=…: a later page of a search or history."""
+        base = base_url(request, self._settings)
+        snapshot_id = request.query_params.get("_getpages")
+        if snapshot_id is None:
+            raise InvalidRequestError("HAPI-0389: the base address serves only the pages of a search")
+        offset = _whole_number(request.query_params.get("_getpagesoffset", "0"), "_getpagesoffset")
+        default = str(self._settings.default_page_size)
+        count = self._page_size(_whole_number(request.query_params.get("_count", default), "_count"))
+        count = count or self._settings.default_page_size
+        async with self._store.connection() as connection:
+            kept = await snapshots.page_of(
+                connection, snapshot_id, retention_seconds=self._settings.search_retention_seconds
+            )
+            members = kept.members[offset : offset + count]
+            resource_type = kept.query.partition("?")[0]
+            if kept.rid is None:
+                entries = search_entries(base, resource_type, await storage.read_many(connection, members))
+            else:
+                versions = await storage.read_versions(connection, kept.rid, members)
+                entries = history_entries(base, resource_type, versions)
+        size = len(kept.members)
+        links = page_links(
+            base,
+            self_url=page_url(base, kept.snapshot_id, offset=offset, count=count),
+            snapshot_id=kept.snapshot_id,
+            offset=offset,
+            count=count,
+            size=size,
+        )
+        bundle_type = "searchset" if kept.rid is None else "history"
+        return json_response(dump(bundle(bundle_type, links=links, total=size, entries=entries)))
+
+    def _page_size(self, count: int) -> int:
+        return min(count, self._settings.max_page_size)
+
+    def _check_version(
+        self, resource_type: str, resource_id: str, *, current: Current | None, expected: str | None
+    ) -> None:
+        if expected is None or (current is not None and expected == str(current.version)):
+            return
+        version = "?" if not expected.isdigit() else expected
+        raise ConflictError(
+            f"HAPI-0550: HAPI-0989: Trying to update {resource_type}/{resource_id}/_history/{version} "
+            "but this is not the current version",
+            status=self._settings.stale_if_match_status,
+        )
+
+
+def _checked(resource_type: str, resource: dict[str, Any], base: str) -> IndexRows:
+    found = validate_resource(resource_type, resource)
+    return index_rows(resource_type, resource, resolve_references(found, base))
+
+
+def _check_body_id(resource: dict[str, Any], resource_id: str) -> None:
+    stated = resource.get("id")
+    if not stated:
+        raise InvalidRequestError(
+            "HAPI-0419: Can not update resource, resource body must contain an ID element "
+            "for update (PUT) operation"
+        )
+    if stated != resource_id:
+        raise InvalidRequestError(
+            "HAPI-0420: Can not update resource, resource body must contain an ID element which matches "
+            "the request URL for update (PUT) operation - Resource body ID does not match URL ID"
+        )
+
+
+async def _existing(
+    connection: Connection, resource_type: str, *, condition: str, base: str
+) -> Stored | None:
+    """The one match of a conditional create; those that ask the same wait for each other."""
+    query = condition.partition("?")[2] if "?" in condition else condition
+    parameters = sorted(parse_qsl(query, keep_blank_values=True))
+    plan: SearchPlan = plan_search(resource_type, parameters, base_url=base)
+    if not plan.conditions:
+        raise InvalidRequestError("HAPI-0389: If-None-Exist without a search parameter")
+    await storage.lock_name(connection, f"{resource_type}?{urlencode(parameters)}")
+    found = await find(connection, plan, limit=2)
+    if len(found) > 1:
+        raise PreconditionError(
+            "HAPI-0958: Failed to CREATE resource with match URL "
+            "because this search matched more than one resource"
+        )
+    return (await storage.read_many(connection, found))[0] if found else None
+
+
+def _written(request: Request, resource_type: str, *, base: str, stored: Stored, status: int) -> Response:
+    headers = _version_headers(stored)
+    headers["Location"] = f"{base}/{resource_type}/{stored.resource_id}/_history/{stored.version}"
+    if "return=minimal" in request.headers.get("prefer", "").replace(" ", ""):
+        return Response(status_code=status, headers=headers)
+    return json_response(stored.document or "", status=status, headers=headers)
+
+
+def _shown(request: Request, stored: Stored) -> Response:
+    if stored.document is None:
+        raise GoneError(f"Resource was deleted at {instant(stored.updated)}")
+    headers = _version_headers(stored)
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return json_response(stored.document, headers=headers)
+
+
+def _version_headers(stored: Stored) -> dict[str, str]:
+    modified = stored.updated.astimezone(UTC).replace(microsecond=0)
+    return {"ETag": f'W/"{stored.version}"', "Last-Modified": format_datetime(modified, usegmt=True)}
+
+
+def _information(text: str, *, headers: dict[str, str] | None = None) -> Response:
+    outcome = operation_outcome([text], severity="information", code="informational")
+    return json_response(dump(outcome), headers=headers)
+
+
+def _unknown(resource_type: str, resource_id: str) -> str:
+    return f"HAPI-2001: Resource {resource_type}/{resource_id} is not known"
+
+
+def _whole_number(text: str, name: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise InvalidRequestError(f"HAPI-0468: Invalid value for {name}: it must be a whole number")
+    return int(text)

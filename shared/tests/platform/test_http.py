@@ -1,0 +1,152 @@
+"""Calling an upstream: what is retried, what is not, and when we stop beating it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from quill_shared.platform.errors import BadGateway, GatewayTimeout, Unavailable
+from quill_shared.platform.http import NotSent, Policy, UpstreamClient
+
+QUICK = Policy(deadline=0.5, concurrency=4, attempts=3, minimum_calls=5, open_seconds=0.2)
+
+
+class Upstream(httpx.AsyncBaseTransport):
+    """An upstream that answers as it is told and remembers what reached it."""
+
+    def __init__(self, answer: Callable[[int], int | Exception]) -> None:
+        self.answer = answer
+        self.calls: list[str] = []
+        self.at_once = self.most_at_once = 0
+        self.pause = 0.0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """One call."""
+        self.calls.append(request.method)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(self.pause)
+            outcome = self.answer(len(self.calls))
+            if isinstance(outcome, Exception):
+                raise outcome
+            return httpx.Response(outcome, json={})
+        finally:
+            self.at_once -= 1
+
+
+@asynccontextmanager
+async def client_of(upstream: Upstream, policy: Policy = QUICK) -> AsyncIterator[UpstreamClient]:
+    """A client of `upstream`."""
+    client = UpstreamClient("ledger", "http://ledger.test/api", policy=policy, transport=upstream)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def test_a_passing_fault_of_a_read_is_retried() -> None:
+    upstream = Upstream(lambda n: 503 if n == 1 else 200)
+    async with client_of(upstream) as client:
+        assert (await client.request("GET", "/x")).status_code == 200
+
+    assert upstream.calls == ["GET", "GET"]
+
+
+@pytest.mark.parametrize("fault", [503, 502, httpx.ReadError("broken"), httpx.RemoteProtocolError("no HTTP")])
+async def test_a_post_that_may_have_arrived_is_not_sent_twice(fault: int | Exception) -> None:
+    upstream = Upstream(lambda _: fault)
+    async with client_of(upstream) as client:
+        with pytest.raises((Unavailable, BadGateway)) as raised:
+            await client.request("POST", "/x")
+
+    assert upstream.calls == ["POST"]
+    assert not isinstance(raised.value, NotSent)
+
+
+async def test_a_post_that_cannot_have_arrived_is_retried() -> None:
+    upstream = Upstream(lambda n: httpx.ConnectError("refused") if n == 1 else 201)
+    async with client_of(upstream) as client:
+        assert (await client.request("POST", "/x")).status_code == 201
+
+    assert upstream.calls == ["POST", "POST"]
+
+
+@pytest.mark.parametrize("status", [200, 404, 409, 412, 422, 500])
+async def test_an_answer_is_an_answer(status: int) -> None:
+    async with client_of(Upstream(lambda _: status)) as client:
+        assert (await client.request("GET", "/x")).status_code == status
+
+
+async def test_the_deadline_covers_everything() -> None:
+    upstream = Upstream(lambda _: 200)
+    upstream.pause = 5
+    async with client_of(upstream) as client:
+        with pytest.raises(GatewayTimeout):
+            async with asyncio.timeout(2):
+                await client.request("GET", "/x")
+
+
+async def test_retries_stay_within_their_budget() -> None:
+    upstream = Upstream(lambda _: 503)
+    policy = Policy(deadline=5, minimum_calls=10_000, retry_ratio=0.1, attempts=3)
+    async with client_of(upstream, policy) as client:
+        for _ in range(100):
+            with pytest.raises(Unavailable):
+                await client.request("GET", "/x")
+
+    assert len(upstream.calls) <= 112
+
+
+async def test_the_breaker_opens_spares_the_upstream_and_closes_again() -> None:
+    healthy = False
+    upstream = Upstream(lambda _: 200 if healthy else 500)
+    async with client_of(upstream) as client:
+        for _ in range(5):
+            await client.request("GET", "/x")
+        assert client.breaker.is_open
+        reached = len(upstream.calls)
+        with pytest.raises(NotSent):
+            await client.request("GET", "/x")
+        assert len(upstream.calls) == reached
+
+        healthy = True
+        await asyncio.sleep(0.25)
+        assert (await client.request("GET", "/x")).status_code == 200
+        assert not client.breaker.is_open
+
+
+async def test_a_half_open_breaker_lets_one_call_try() -> None:
+    upstream = Upstream(lambda _: 500)
+    async with client_of(upstream) as client:
+        for _ in range(5):
+            await client.request("GET", "/x")
+        await asyncio.sleep(0.25)
+        upstream.pause = 0.1
+        reached = len(upstream.calls)
+        outcomes = await asyncio.gather(
+            *(client.request("GET", "/x") for _ in range(4)), return_exceptions=True
+        )
+
+    assert len(upstream.calls) == reached + 1
+    assert sum(isinstance(each, NotSent) for each in outcomes) == 3
+
+
+async def test_calls_in_flight_are_capped() -> None:
+    upstream = Upstream(lambda _: 200)
+    upstream.pause = 0.02
+    async with client_of(upstream) as client:
+        await asyncio.gather(*(client.request("GET", "/x") for _ in range(20)))
+
+    assert upstream.most_at_once == 4
+
+
+async def test_the_network_is_used_and_a_refused_connection_is_not_sent() -> None:
+    client = UpstreamClient("ledger", "http://127.0.0.1:1", policy=QUICK)
+    try:
+        with pytest.raises(NotSent):
+            await client.request("POST", "/x")
+    finally:
+        await client.close()
