@@ -28,7 +28,7 @@ async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
     auth = None
     if settings.openehr_username is not None and settings.openehr_password is not None:
         auth = httpx.BasicAuth(settings.openehr_username, settings.openehr_password.get_secret_value())
-    client = UpstreamClient("ehrbase", settings.openehr_url, auth=auth)
+    client = UpstreamClient("ehrbase", settings.openehr_url, auth=auth, tracer=runtime.telemetry.tracer)
     context = LettersContext(openehr=OpenEhrServer(client))
     runtime.context = context
     runtime.upstreams["ehrbase"] = context.openehr.works

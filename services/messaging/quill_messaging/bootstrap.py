@@ -23,7 +23,7 @@ class MessagingContext:
 async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
     """Opens the connection to the FHIR server."""
     settings: MessagingSettings = runtime.settings
-    client = UpstreamClient("fhir", settings.fhir_url)
+    client = UpstreamClient("fhir", settings.fhir_url, tracer=runtime.telemetry.tracer)
     context = MessagingContext(fhir=FhirServer(client))
     runtime.context = context
     runtime.upstreams["fhir"] = context.fhir.works

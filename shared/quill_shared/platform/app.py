@@ -168,6 +168,7 @@ async def _assemble(
         "auth",
         settings.auth_url,
         policy=Policy(deadline=3.0),
+        tracer=telemetry.tracer,
         auth=ServiceAuth(settings.service_key.get_secret_value(), caller=definition.name, audience="auth"),
     )
     stack.push_async_callback(auth.close)

@@ -56,8 +56,17 @@ class UnitOfWork:
         return recorded
 
     async def commit(self) -> None:
-        """Makes everything so far durable. For this package only (a test looks)."""
-        await self.session.commit()
+        """Makes everything so far durable. For this package only (a test looks).
+
+        A commit that has begun is brought to its end even if the caller is cancelled meanwhile: whether
+        it happened must not be left open.
+        """
+        committing = asyncio.ensure_future(self.session.commit())
+        try:
+            await asyncio.shield(committing)
+        except asyncio.CancelledError:
+            await committing
+            raise
         if self._published:
             self._published = False
             self._committed()

@@ -126,6 +126,7 @@ class UpstreamClient:
         base_url: its root; request paths are appended.
         policy: see `Policy`.
         headers: sent with every request.
+        tracer: records a span per call.
         transport: replaces the network, for tests of the policy.
     """
 
@@ -137,6 +138,7 @@ class UpstreamClient:
         policy: Policy | None = None,
         headers: Mapping[str, str] | None = None,
         auth: httpx.Auth | None = None,
+        tracer: trace.Tracer | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
@@ -149,7 +151,7 @@ class UpstreamClient:
         self._auth = auth
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
-        self._tracer = trace.get_tracer(__name__)
+        self._tracer = tracer or trace.NoOpTracer()
 
     @property
     def client(self) -> httpx.AsyncClient:

@@ -3,7 +3,6 @@
 The effect and the inbox row commit together, so an event delivered twice is applied once.
 """
 
-import asyncio
 import logging
 
 from opentelemetry import trace
@@ -89,5 +88,5 @@ class Dispatcher:
                 )
                 await consumer.handle(received, uow)
             crash_point("inbox.before_commit")
-            await asyncio.shield(uow.commit())
+            await uow.commit()
             crash_point("inbox.after_commit")

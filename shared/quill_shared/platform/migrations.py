@@ -22,25 +22,24 @@ from sqlalchemy.ext.asyncio import create_async_engine
 _LOCK = 0x5155494C_4C4D4947  # "QUILLMIG": replicas migrate one after the other
 
 
-def _script(package: str) -> ScriptDirectory:
+def _config(package: str) -> Config:
     module = importlib.import_module(package)
     if module.__file__ is None:
         raise RuntimeError(f"{package} is not a regular package")
     config = Config()
     config.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
-    return ScriptDirectory.from_config(config)
+    return config
 
 
 def _upgrade(connection: Connection, package: str) -> None:
-    script = _script(package)
+    config = _config(package)
+    script = ScriptDirectory.from_config(config)
 
     def steps(revision: Any, _: Any) -> Any:
         return script._upgrade_revs("head", revision)
 
-    with EnvironmentContext(
-        script.config if hasattr(script, "config") else Config(), script, fn=steps
-    ) as environment:
+    with EnvironmentContext(config, script, fn=steps) as environment:
         environment.configure(connection=connection, transaction_per_migration=True)
         with environment.begin_transaction():
             environment.run_migrations()

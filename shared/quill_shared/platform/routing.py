@@ -5,7 +5,6 @@ does the answer leave. In current FastAPI what follows a dependency's `yield` ru
 went out; a commit there could fail after the client saw success (ADR 0001).
 """
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Annotated, Any
 
@@ -64,10 +63,10 @@ class TransactionalRoute(APIRoute):
                     response = await handle(request)
                 except Error as error:
                     if error.keeps_effects:
-                        await asyncio.shield(uow.commit())
+                        await uow.commit()
                     raise
                 crash_point("request.before_commit")
-                await asyncio.shield(uow.commit())
+                await uow.commit()
                 crash_point("request.after_commit")
                 return response
 

@@ -15,6 +15,7 @@ async def service_client(runtime: Runtime, name: str, url: str) -> AsyncIterator
         name,
         url,
         policy=Policy(deadline=3.0),
+        tracer=runtime.telemetry.tracer,
         auth=ServiceAuth(
             runtime.settings.service_key.get_secret_value(), caller=runtime.definition.name, audience=name
         ),

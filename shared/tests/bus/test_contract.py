@@ -125,8 +125,9 @@ async def test_no_content_reaches_the_log_or_the_reason(bus: Bus, caplog: pytest
 
     (parked,) = await until_parked(transport, service, 1)
     assert CANARY not in parked.reason
-    assert "ValueError" in caplog.text
-    assert CANARY not in caplog.text
+    records = [str(vars(record)) for record in caplog.records]
+    assert any("ValueError" in record for record in records)
+    assert not any(CANARY in record for record in records)
 
 
 async def test_a_poisonous_message_does_not_block_the_others(bus: Bus) -> None:

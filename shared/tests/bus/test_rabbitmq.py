@@ -336,10 +336,10 @@ async def test_a_wrong_password_is_not_logged(rabbitmq_url: str, caplog: pytest.
     password = secrets.token_hex(8)
     transport = RabbitMQTransport(rabbitmq_url.replace("guest:guest@", f"guest:{password}@"))
     await transport.start()
-    await until(lambda: "RabbitMQ" in caplog.text)
+    await until(lambda: "broker not reached" in caplog.text)
     await transport.close()
 
-    assert password not in caplog.text
-    assert "127.0.0.1" not in "".join(
-        record.getMessage() for record in caplog.records if record.name.startswith("quill_shared")
-    )
+    ours = [str(vars(record)) for record in caplog.records if record.name.startswith("quill_shared")]
+    assert ours
+    assert not any("127.0.0.1" in record for record in ours)
+    assert not any(password in str(vars(record)) for record in caplog.records)

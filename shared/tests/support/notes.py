@@ -3,6 +3,7 @@
 A note is written through an intent, announced by an event, and counted by a consumer of that event.
 """
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -127,6 +128,14 @@ async def twice(_: Caller, uow: Uow) -> None:
     """Violates a constraint in a way nobody foresaw."""
     await uow.session.execute(insert(note).values(id="twice", version=1))
     await uow.session.execute(sa.text("INSERT INTO note (id, version) VALUES ('twice', 1)"))
+
+
+@routes.post("/api/slow")
+async def slow(_: Caller, uow: Uow, body: Body) -> dict[str, str]:
+    """Takes half a second over a note."""
+    await asyncio.sleep(0.5)
+    await _written(uow, body.id)
+    return {"id": body.id}
 
 
 @routes.post("/api/late")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from .port import DeliveryPaused, Message, Parked, Subscription, Tap
+from .reporting import about
 from .taps import announce, serve
 
 logger = logging.getLogger(__name__)
@@ -141,7 +142,8 @@ class _Hub:
             else:
                 return _Outcome.DELIVERED
             logger.warning(
-                "Delivery of %s %s to %s failed: %s", message.type, message.id, subscription.service, reason
+                "delivery failed",
+                extra=about(message, subscription.service) | {"error_type": reason, "attempt": failures},
             )
             if failures >= subscription.delivery_limit:
                 return await self._park(subscription, message, f"{reason} after {failures} deliveries")
@@ -152,14 +154,11 @@ class _Hub:
             await subscription.parking.add(Parked(message, reason))
         except Exception as error:  # noqa: BLE001 - not parked, so not safe: its publisher keeps it
             logger.error(
-                "Parking of %s %s for %s failed: %s",
-                message.type,
-                message.id,
-                subscription.service,
-                type(error).__name__,
+                "message not parked",
+                extra=about(message, subscription.service) | {"error_type": type(error).__name__},
             )
             return _Outcome.KEPT
-        logger.error("Parked %s %s for %s: %s", message.type, message.id, subscription.service, reason)
+        logger.error("message parked", extra=about(message, subscription.service) | {"reason": reason})
         return _Outcome.PARKED
 
 

@@ -21,6 +21,7 @@ from .rabbitmq_queues import (
     queue_name,
     to_wire,
 )
+from .reporting import about
 from .taps import announce, serve
 
 logger = logging.getLogger(__name__)
@@ -178,7 +179,7 @@ class QueueConsumer:
 
     def _failed(self, message: Message, reason: str) -> _Verdict:
         logger.warning(
-            "Delivery of %s %s to %s failed: %s", message.type, message.id, self._subscription.service, reason
+            "delivery failed", extra=about(message, self._subscription.service) | {"error_type": reason}
         )
         return _Verdict.FAILED
 

@@ -135,7 +135,10 @@ class Link:
         if task.cancelled():
             return
         error = task.exception()
+        if error is None:
+            return
+        fields = {"upstream": self._name, "error_type": type(error).__name__}
         if isinstance(error, BROKER_FAULTS):
-            logger.warning("RabbitMQ (%s): %s", self._name, type(error).__name__)
-        elif error is not None:
-            logger.error("RabbitMQ (%s): %s", self._name, type(error).__name__, exc_info=error)
+            logger.warning("broker not reached", extra=fields)
+        else:
+            logger.error("work on the broker failed", extra=fields, exc_info=error)

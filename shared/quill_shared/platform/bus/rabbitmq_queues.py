@@ -117,7 +117,9 @@ async def _declare_queue(connection: AbstractConnection, name: str, arguments: d
     try:
         await channel.declare_queue(name, durable=True, arguments=arguments)
     except ChannelPreconditionFailed:
-        logger.error("Queue %s exists with other arguments, which only deleting it would change", name)
+        logger.error(
+            "queue exists with other arguments, which only deleting it changes", extra={"queue": name}
+        )
     finally:
         await channel.close()
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from .port import Message, Tap
+from .reporting import about
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ async def serve(tap: Tap, messages: asyncio.Queue[Message]) -> None:
         try:
             await tap.deliver(message)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next message must still be offered
-            logger.warning("A tap failed on %s %s: %s", message.type, message.id, type(error).__name__)
+            logger.warning("tap failed", extra=about(message, "tap") | {"error_type": type(error).__name__})
 
 
 async def announce(tap: Tap) -> None:
@@ -30,7 +31,7 @@ async def announce(tap: Tap) -> None:
         try:
             await tap.connected()
         except Exception as error:  # noqa: BLE001 - its owner may be away; asked again shortly
-            logger.warning("A tap could not catch up: %s", type(error).__name__)
+            logger.warning("tap not caught up", extra={"error_type": type(error).__name__})
         else:
             return
         await asyncio.sleep(pause)
