@@ -157,7 +157,14 @@ async def _assemble(
     if transport is None:
         if settings.rabbitmq_url is None:
             raise RuntimeError("QUILL_RABBITMQ_URL is not set")
-        transport = RabbitMQTransport(settings.rabbitmq_url.get_secret_value())
+        transport = RabbitMQTransport(
+            settings.rabbitmq_url.get_secret_value(),
+            # Only a relay publishes; an API process would merely be ready later.
+            expected=settings.event_consumers
+            if isinstance(settings, ServiceSettings) and role != "api"
+            else frozenset(),
+            grace=settings.shutdown_grace_seconds,
+        )
     await transport.start()
     stack.push_async_callback(transport.close)
     signal = OutboxSignal()
@@ -237,6 +244,7 @@ async def _working(runtime: Runtime, signal: OutboxSignal) -> AsyncIterator[None
         Subscription(
             service=definition.name,
             types=consumers.types,
+            retired=consumers.retired,
             deliver=dispatcher.deliver,
             parking=DatabaseParkingPlace(database),
             delivery_limit=settings.delivery_limit,

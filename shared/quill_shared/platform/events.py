@@ -101,6 +101,8 @@ class Consumers:
     """
 
     by_type: dict[str, tuple[Consumer, ...]] = field(default_factory=dict)
+    retired: frozenset[str] = frozenset()
+    """Types an earlier release read; the queue is unbound from them and leftovers are acknowledged."""
 
     def on(
         self, type: str, model: type[T]
@@ -124,6 +126,7 @@ class Consumers:
         for part in parts:
             for type_, handlers in part.by_type.items():
                 whole.by_type[type_] = (*whole.by_type.get(type_, ()), *handlers)
+            whole.retired |= part.retired
         return whole
 
     @property

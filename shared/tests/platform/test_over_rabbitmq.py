@@ -24,6 +24,7 @@ async def test_what_the_api_writes_the_worker_applies(database: TestDatabase, tm
         service_key=secrets.token_urlsafe(48),
         database_url=database.app_url,
         rabbitmq_url=os.environ["QUILL_TEST_RABBITMQ_URL"],
+        event_consumers=frozenset({"notes"}),
         upstream=tmp_path,
     )
     roles: tuple[Role, Role] = ("api", "worker")
