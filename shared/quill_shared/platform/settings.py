@@ -98,6 +98,10 @@ class ServiceSettings(PlatformSettings):
         gt=0,
         description="age at which an unfinished upstream write is settled by the reconciler",
     )
+    event_consumers: frozenset[str] = Field(
+        default=frozenset({"auth", "patients", "letters", "messaging", "orgs"}),
+        description="services whose queues must exist before events leave: a fresh installation loses none",
+    )
     delivery_limit: int = Field(
         default=5, ge=1, description="failed deliveries of an event before it is parked"
     )
