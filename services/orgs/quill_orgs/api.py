@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Response
 from starlette.requests import Request
 
+from quill_shared.kernel.fhir_ids import FhirId
 from quill_shared.kernel.guards import Admin, SignedIn, clinical_services
 from quill_shared.platform.pagination import PageRequest, page_request
+from quill_shared.platform.preconditions import IfMatch, entity_tag
 from quill_shared.platform.routing import Uow, router
 
 from . import schemas
@@ -33,7 +35,7 @@ def _service(request: Request, uow: Uow) -> OrganisationService:
 Service = Annotated[OrganisationService, Depends(_service)]
 OrganisationId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 UserId = Annotated[int, Path(ge=1, le=2**63 - 1)]
-PatientId = Annotated[str, Path(pattern=r"^[A-Za-z0-9.-]{1,64}$")]
+PatientId = Annotated[FhirId, Path()]
 NameKeyed = Annotated[PageRequest, Depends(page_request(str, int))]
 
 
@@ -49,27 +51,38 @@ async def list_organisations(_: Admin, service: Service, page: NameKeyed) -> sch
 
 @routes.post("/api/organizations")
 async def create_organisation(
-    _: Admin, service: Service, body: schemas.OrganisationWrite
+    _: Admin, service: Service, body: schemas.OrganisationWrite, response: Response
 ) -> schemas.OrganisationAnswer:
     """Adds an organisation."""
     created = await service.create(name=body.name, type=body.type, location=body.location)
+    response.headers["ETag"] = entity_tag(created.revision)
     return schemas.OrganisationAnswer.model_validate(created)
 
 
 @routes.get("/api/organizations/{organisation_id}")
 async def get_organisation(
-    _: Admin, service: Service, organisation_id: OrganisationId
+    _: Admin, service: Service, organisation_id: OrganisationId, response: Response
 ) -> schemas.OrganisationDetail:
     """One organisation with everybody in it."""
-    return schemas.OrganisationDetail.model_validate(await service.detail(organisation_id))
+    detail = await service.detail(organisation_id)
+    response.headers["ETag"] = entity_tag(detail["revision"])
+    return schemas.OrganisationDetail.model_validate(detail)
 
 
 @routes.put("/api/organizations/{organisation_id}")
 async def update_organisation(
-    _: Admin, service: Service, organisation_id: OrganisationId, body: schemas.OrganisationWrite
+    _: Admin,
+    service: Service,
+    organisation_id: OrganisationId,
+    body: schemas.OrganisationWrite,
+    if_match: IfMatch,
+    response: Response,
 ) -> schemas.OrganisationAnswer:
     """Replaces name, type and location."""
-    updated = await service.update(organisation_id, name=body.name, type=body.type, location=body.location)
+    updated = await service.update(
+        organisation_id, name=body.name, type=body.type, location=body.location, if_match=if_match
+    )
+    response.headers["ETag"] = entity_tag(updated.revision)
     return schemas.OrganisationAnswer.model_validate(updated)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from quill_shared.kernel.access import access_consumers
+from quill_shared.kernel.access import account_consumers
 from quill_shared.platform.database import UnitOfWork
 from quill_shared.platform.events import Consumed, Consumers, Received
 
@@ -45,4 +45,4 @@ async def join_requested(event: Received[JoinRequested], uow: UnitOfWork) -> Non
     await repository.record_join_request(uow.session, event.data.organisation_id, event.data.user_id)
 
 
-consumers = Consumers.joined([access_consumers, _own])
+consumers = Consumers.joined([account_consumers, _own])

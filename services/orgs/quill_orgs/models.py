@@ -15,7 +15,11 @@ class Base(DeclarativeBase):
 
 
 class Organisation(Base):
-    """An organisation. `version` rises with every event about it, its memberships and features included."""
+    """An organisation.
+
+    `version` rises with every event about it, its memberships and features included; `revision` only
+    with a change of its own fields: clients see that one as ETag.
+    """
 
     __tablename__ = "organisation"
     __table_args__ = (Index("ix_organisation_name_id", "name", "id"),)
@@ -25,6 +29,7 @@ class Organisation(Base):
     type: Mapped[str] = mapped_column(Text)
     location: Mapped[str | None] = mapped_column(Text)
     version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    revision: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 

@@ -34,9 +34,11 @@ async def list_organisations(session: AsyncSession, page: PageRequest) -> Sequen
     return (await session.scalars(query)).all()
 
 
-async def get_organisation(session: AsyncSession, organisation_id: int) -> Organisation | None:
-    """One organisation."""
-    return await session.get(Organisation, organisation_id)
+async def get_organisation(
+    session: AsyncSession, organisation_id: int, *, lock: bool = False
+) -> Organisation | None:
+    """One organisation; `lock`: nobody else changes it until the transaction ends."""
+    return await session.get(Organisation, organisation_id, with_for_update=lock or None)
 
 
 async def advance(session: AsyncSession, organisation_ids: Iterable[int]) -> dict[int, int]:
@@ -59,15 +61,23 @@ async def advance(session: AsyncSession, organisation_ids: Iterable[int]) -> dic
 
 async def update_organisation(
     session: AsyncSession, organisation_id: int, *, name: str, type: str, location: str | None
-) -> Organisation | None:
-    """The organisation with its new values and the next version; None if there is none."""
-    return await session.scalar(
+) -> Organisation:
+    """The organisation, which the caller has locked, with its new values and the next version and revision."""
+    updated = await session.execute(
         update(Organisation)
         .where(Organisation.id == organisation_id)
-        .values(name=name, type=type, location=location, version=Organisation.version + 1, updated_at=now())
+        .values(
+            name=name,
+            type=type,
+            location=location,
+            version=Organisation.version + 1,
+            revision=Organisation.revision + 1,
+            updated_at=now(),
+        )
         .returning(Organisation)
         .execution_options(populate_existing=True)
     )
+    return updated.scalar_one()
 
 
 async def staff_members(session: AsyncSession, organisation_id: int) -> list[dict[str, Any]]:
@@ -241,6 +251,16 @@ async def join_requests(session: AsyncSession, organisation_id: int) -> list[dic
     return [dict(row) for row in rows.mappings()]
 
 
+async def is_join_pending(session: AsyncSession, organisation_id: int, user_id: int) -> bool:
+    """Whether a wish awaits its decision."""
+    pending = exists().where(
+        JoinRequest.organisation_id == organisation_id,
+        JoinRequest.user_id == user_id,
+        JoinRequest.status == JoinRequestStatus.PENDING,
+    )
+    return bool(await session.scalar(select(pending)))
+
+
 async def decide_join_request(
     session: AsyncSession, organisation_id: int, user_id: int, status: JoinRequestStatus, *, by: int
 ) -> bool:
@@ -287,5 +307,5 @@ def as_mapping(organisation: Organisation) -> dict[str, Any]:
     """The columns a client sees."""
     return {
         name: getattr(organisation, name)
-        for name in ("id", "name", "type", "location", "created_at", "updated_at")
+        for name in ("id", "name", "type", "location", "revision", "created_at", "updated_at")
     }

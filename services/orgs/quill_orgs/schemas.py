@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from quill_shared.kernel.fhir_ids import FhirId
 from quill_shared.platform.schemas import Id, RequestModel, ResponseModel, Text
 
 
@@ -35,7 +36,7 @@ class StaffAdd(RequestModel):
 class PatientAdd(RequestModel):
     """Whom to add."""
 
-    patient_id: Text = Field(pattern=r"^[A-Za-z0-9.-]{1,64}$", description="FHIR id")
+    patient_id: FhirId = Field(description="FHIR id")
 
 
 class FeatureSwitch(RequestModel):

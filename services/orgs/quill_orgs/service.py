@@ -9,6 +9,7 @@ from quill_shared.kernel.permissions import SystemPermission
 from quill_shared.kernel.principal import Principal
 from quill_shared.platform.database import UnitOfWork
 from quill_shared.platform.pagination import Page, PageRequest, cut
+from quill_shared.platform.preconditions import require_match
 
 from . import repository
 from .directories import Accounts, Patients
@@ -75,15 +76,23 @@ class OrganisationService:
         return organisation
 
     async def update(
-        self, organisation_id: int, *, name: str, type: str, location: str | None
+        self,
+        organisation_id: int,
+        *,
+        name: str,
+        type: str,
+        location: str | None,
+        if_match: frozenset[str] | None,
     ) -> Organisation:
         """Replaces name, type and location.
 
         Raises:
             OrganisationNotFound: no such organisation.
             UnknownOrganisationType: not in the catalogue.
+            PreconditionFailed: changed since the caller read it.
         """
-        await self._existing(organisation_id)
+        current = await self._existing(organisation_id, lock=True)
+        require_match(if_match, current.revision)
         organisation = await repository.update_organisation(
             self._session,
             organisation_id,
@@ -91,8 +100,6 @@ class OrganisationService:
             type=_known_type(type),
             location=_text_or_none(location),
         )
-        if organisation is None:
-            raise OrganisationNotFound
         await self._uow.publish(
             OrganisationUpdated(organisation_id=organisation_id, name=name, type=type),
             subject=_subject(organisation_id),
@@ -127,7 +134,8 @@ class OrganisationService:
         """
         await self._existing(organisation_id)
         account = await self._staff_account(user_id)
-        await self._join_staff(organisation_id, user_id)
+        if not await self._join_staff(organisation_id, user_id):
+            raise AlreadyStaff
         return str(account["username"])
 
     async def remove_staff(self, organisation_id: int, user_id: int) -> None:
@@ -166,6 +174,7 @@ class OrganisationService:
             AlreadyPatient: already the organisation's.
         """
         await self._existing(organisation_id)
+        await self._uow.rollback()  # nothing is written yet, and the question may take seconds
         if not await self._patients.exists(patient_id):
             raise PatientNotFound
         if not await join_patient(self._uow, organisation_id, patient_id):
@@ -247,12 +256,15 @@ class OrganisationService:
             StaffLevelRequired, AccountInactive: the account may not be staff; the wish stays pending.
         """
         await self._existing(organisation_id)
+        if not await repository.is_join_pending(self._session, organisation_id, user_id):
+            raise JoinRequestNotFound
+        await self._staff_account(user_id)
         decided = await repository.decide_join_request(
             self._session, organisation_id, user_id, JoinRequestStatus.APPROVED, by=by.user_id
         )
         if not decided:
             raise JoinRequestNotFound
-        await self._staff_account(user_id)
+        # Somebody may have added them meanwhile: then the wish is fulfilled already.
         await self._join_staff(organisation_id, user_id)
 
     async def reject_join(self, organisation_id: int, user_id: int, *, by: Principal) -> None:
@@ -270,16 +282,16 @@ class OrganisationService:
 
     async def shared(self, principal: Principal, patient_id: str) -> Sequence[Organisation]:
         """What caller and patient have in common: for staff the organisations where one works and the
-        other is a patient, for the patient their own, for external users nothing.
+        other is a patient, for the patient their own, for anybody else nothing.
         """
-        if principal.is_external:
-            return []
         if principal.fhir_patient_id == patient_id:
             return await repository.organisations_of_patient(self._session, patient_id)
+        if not principal.is_staff:
+            return []
         return await repository.shared_organisations(self._session, principal.user_id, patient_id)
 
-    async def _existing(self, organisation_id: int) -> Organisation:
-        organisation = await repository.get_organisation(self._session, organisation_id)
+    async def _existing(self, organisation_id: int, *, lock: bool = False) -> Organisation:
+        organisation = await repository.get_organisation(self._session, organisation_id, lock=lock)
         if organisation is None:
             raise OrganisationNotFound
         return organisation
@@ -288,6 +300,7 @@ class OrganisationService:
         """The account, if it may be staff. The directory may lag: before saying no, its owner is asked."""
         known = await find_account(self._session, user_id)
         if known is None or not _may_be_staff(known):
+            await self._uow.rollback()  # nothing is written yet, and the question may take seconds
             found = await self._accounts.find(user_id)
             if found is None:
                 raise UserNotFound
@@ -299,11 +312,12 @@ class OrganisationService:
             raise StaffLevelRequired
         return known
 
-    async def _join_staff(self, organisation_id: int, user_id: int) -> None:
+    async def _join_staff(self, organisation_id: int, user_id: int) -> bool:
+        """Records the membership; False if it was there already."""
         await repository.lock_person(self._session, f"user:{user_id}")
         memberships = await repository.staff_memberships(self._session, user_id)
         if any(each.organisation_id == organisation_id for each in memberships):
-            raise AlreadyStaff
+            return False
         version = await _advance(self._uow, organisation_id)
         is_primary = not memberships
         await repository.add_staff(self._session, organisation_id, user_id, is_primary=is_primary)
@@ -312,6 +326,7 @@ class OrganisationService:
             subject=_subject(organisation_id),
             sequence=version,
         )
+        return True
 
 
 async def join_patient(uow: UnitOfWork, organisation_id: int, patient_id: str) -> bool:

@@ -204,6 +204,31 @@ async def test_a_self_registration_is_a_request_until_an_administrator_approves(
     assert (await act(orgs, "POST", f"{path}/40/approve"))[0] == 404
 
 
+async def test_a_request_of_somebody_added_meanwhile_is_fulfilled(
+    orgs: RunningService, make_organisation: MakeOrganisation, accounts: Accounts
+) -> None:
+    organisation_id = await make_organisation()
+    accounts.add(40)
+    await orgs.deliver("auth.join.requested.v1", {"user_id": 40, "organisation_id": organisation_id})
+    await act(orgs, "POST", f"{organisation_id}/staff", {"user_id": 40})
+
+    assert (await act(orgs, "POST", f"{organisation_id}/join-requests/40/approve"))[0] == 200
+
+    assert (await act(orgs, "GET", f"{organisation_id}/join-requests"))[1]["join_requests"] == []
+    assert len(await orgs.recorded("orgs.staff.added.v1")) == 1
+
+
+@pytest.mark.parametrize("patient_id", [".", "..", "a/b", "a b", "", "x" * 65, "ä"])
+async def test_a_patient_id_that_is_none_is_refused(
+    orgs: RunningService, make_organisation: MakeOrganisation, patient_id: str
+) -> None:
+    organisation_id = await make_organisation()
+
+    status, problem = await act(orgs, "POST", f"{organisation_id}/patients", {"patient_id": patient_id})
+
+    assert (status, problem["errors"][0]["loc"]) == (422, ["body", "patient_id"])
+
+
 async def test_a_rejected_request_does_not_come_back(
     orgs: RunningService, make_organisation: MakeOrganisation
 ) -> None:
@@ -237,6 +262,7 @@ async def test_shared_organisations_are_those_of_both(
 
     assert await shared(user_id=12, perm="staff") == ["A"]
     assert await shared(user_id=13, perm="staff") == []
+    assert await shared(user_id=12, perm="patient") == []
     assert await shared(user_id=12, perm="external_hcp") == []
     assert await shared(user_id=50, perm="patient", patient_id="p-1") == ["A"]
     assert await shared(user_id=51, perm="patient", patient_id="p-2") == []

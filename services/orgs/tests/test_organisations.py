@@ -136,6 +136,21 @@ async def test_an_impossible_id_is_a_4xx(orgs: RunningService, organisation_id: 
     assert answer.status_code in (400, 422)
 
 
+async def test_a_change_to_a_version_not_meant_is_refused(
+    orgs: RunningService, make_organisation: MakeOrganisation
+) -> None:
+    organisation_id = await make_organisation()
+    path, admin = f"/api/organizations/{organisation_id}", orgs.bearer(perm="admin")
+    tag = (await orgs.client.get(path, headers=admin)).headers["etag"]
+    body = {"name": "Ward 5", "type": "department"}
+
+    first = await orgs.client.put(path, json=body, headers={**admin, "If-Match": tag})
+    second = await orgs.client.put(path, json=body, headers={**admin, "If-Match": tag})
+
+    assert (tag, first.status_code, first.headers["etag"]) == ('W/"1"', 200, 'W/"2"')
+    assert (second.status_code, second.json()["error_code"]) == (412, "precondition_failed")
+
+
 async def test_a_feature_is_switched_once(orgs: RunningService, make_organisation: MakeOrganisation) -> None:
     organisation_id = await make_organisation()
     admin = orgs.bearer(9, perm="admin")

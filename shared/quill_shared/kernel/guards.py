@@ -14,10 +14,11 @@ from quill_shared.platform.context import identify
 from quill_shared.platform.errors import Forbidden, Unauthenticated, Unavailable
 from quill_shared.platform.routing import Guard
 from quill_shared.platform.service import Runtime
-from quill_shared.platform.tokens import bearer_token
+from quill_shared.platform.tokens import InvalidToken, bearer_token
 
 from .access.repository import enabled_features, primary_organisation
-from .permissions import SystemPermission
+from .cbac import UnknownIdError
+from .permissions import SystemPermission, UnknownPermissionError
 from .principal import CLINICIAN, Principal
 
 
@@ -36,7 +37,11 @@ async def authenticate(request: Request) -> Principal:
         raise Unauthenticated
     runtime: Runtime = request.app.state.runtime
     claims = runtime.verifier.verify_cached(token) or await runtime.verifier.verify(token)
-    principal = Principal.from_claims(claims)
+    try:
+        principal = Principal.from_claims(claims)
+    except (UnknownPermissionError, UnknownIdError):
+        # Issued by a newer release that knows more than this one: not ours to judge.
+        raise InvalidToken from None
     identify(user_id=principal.user_id, session_id=principal.session_id)
     request.scope["quill_principal"] = principal
     return principal
@@ -125,6 +130,8 @@ class OptionalGuard(Guard):
 
 class ClinicalServicesGuard(Guard):
     """A deployment with clinical records."""
+
+    about_the_route = True
 
     async def check(self, request: Request) -> None:
         """Refuses with 503 where they are off."""

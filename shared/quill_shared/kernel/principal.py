@@ -1,9 +1,9 @@
 """Who is calling: the claims of a verified access token in the kernel's terms."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
-from quill_shared.platform.tokens import Claims
+from quill_shared.platform.tokens import CbacClaims, Claims
 
 from .cbac import final_competencies
 from .permissions import SystemPermission
@@ -11,10 +11,16 @@ from .permissions import SystemPermission
 CLINICIAN = "Clinician"
 
 
-@dataclass(frozen=True)
+@lru_cache(maxsize=4096)
+def _competencies(cbac: CbacClaims) -> frozenset[str]:
+    return frozenset(final_competencies(cbac.bp, cbac.add, cbac.rem))
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """An account with a session.
 
+    `competencies` are the final ones: (base ∪ additional) − removed.
     `fhir_patient_id` is the patient record the account belongs to, if any.
     """
 
@@ -26,30 +32,30 @@ class Principal:
     base_profession: str
     additional_competencies: tuple[str, ...]
     removed_competencies: tuple[str, ...]
+    competencies: frozenset[str]
     fhir_patient_id: str | None
     powers_version: int
 
     @classmethod
     def from_claims(cls, claims: Claims) -> "Principal":
-        """The principal that `claims` describe."""
+        """The principal that `claims` describe.
+
+        Raises:
+            UnknownPermissionError, UnknownIdError: the claims name what the catalogue does not.
+        """
+        cbac = claims.cbac
         return cls(
             user_id=claims.user_id,
             session_id=claims.sid,
             username=claims.username,
             roles=frozenset(claims.roles),
             permission=SystemPermission.parse(claims.perm),
-            base_profession=claims.cbac.bp,
-            additional_competencies=claims.cbac.add,
-            removed_competencies=claims.cbac.rem,
+            base_profession=cbac.bp,
+            additional_competencies=cbac.add,
+            removed_competencies=cbac.rem,
+            competencies=_competencies(cbac),
             fhir_patient_id=claims.pid,
             powers_version=claims.ver,
-        )
-
-    @cached_property
-    def competencies(self) -> frozenset[str]:
-        """What the account may do clinically: (base ∪ additional) − removed."""
-        return frozenset(
-            final_competencies(self.base_profession, self.additional_competencies, self.removed_competencies)
         )
 
     @property

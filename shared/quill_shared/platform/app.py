@@ -1,7 +1,6 @@
 """The application of a service, built from its definition. Building connects to nothing."""
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -124,12 +123,13 @@ def _lifespan(
                 app.state.database_probe = health.Probe(runtime.database.ping, max_age=0.5)
             if role in ("api", "all"):
                 await stack.enter_async_context(runtime.revocations.following(runtime.transport))
+            # Unwound after the workers: events still leave while deliveries are still taken.
+            stack.push_async_callback(runtime.transport.stop_consuming)
             if role in ("worker", "all") and definition.has_database:
                 await stack.enter_async_context(_working(runtime, signal))
             logger.info("started", extra={"role": role})
             yield
             logger.info("stopping", extra={"role": role})
-            await runtime.transport.stop_consuming()
 
     return lifespan
 
@@ -152,7 +152,7 @@ async def _assemble(
     telemetry = given_telemetry
     if telemetry is None:
         telemetry = Telemetry(definition.name, otlp_endpoint=settings.otlp_endpoint)
-        stack.callback(telemetry.close)
+        stack.push_async_callback(asyncio.to_thread, telemetry.close)
     transport = given_transport
     if transport is None:
         if settings.rabbitmq_url is None:
@@ -265,9 +265,10 @@ async def _working(runtime: Runtime, signal: OutboxSignal) -> AsyncIterator[None
         for task in loops:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
-        for task in (relaying, reconciling):
-            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(task, 5)
+        _, late = await asyncio.wait({relaying, reconciling}, timeout=5)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(relaying, reconciling, return_exceptions=True)
 
 
 async def _forever(loop: Any, runtime: Runtime) -> None:

@@ -5,6 +5,7 @@ route class does it for requests, the dispatcher for events, the intent runner a
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -62,14 +63,18 @@ class UnitOfWork:
         it happened must not be left open.
         """
         committing = asyncio.ensure_future(self.session.commit())
-        try:
-            await asyncio.shield(committing)
-        except asyncio.CancelledError:
-            await committing
-            raise
+        cancelled = False
+        while not committing.done():
+            try:
+                await asyncio.wait({committing})
+            except asyncio.CancelledError:
+                cancelled = True
+        committing.result()
         if self._published:
             self._published = False
             self._committed()
+        if cancelled:
+            raise asyncio.CancelledError
 
     async def rollback(self) -> None:
         """Forgets everything since the last commit."""
@@ -105,6 +110,8 @@ class Database:
             pool_recycle=1800,
             connect_args={
                 "timeout": 5,
+                # The server's own timeout is no help against a server that fell silent.
+                "command_timeout": statement_timeout + 5,
                 "server_settings": {
                     "application_name": source,
                     "statement_timeout": str(int(statement_timeout * 1000)),
@@ -138,8 +145,20 @@ class Database:
         await self.engine.dispose()
 
 
+_AWAY = ("08", "53", "57P")
+"""SQLSTATE classes (PostgreSQL, Appendix A): connection exception, insufficient resources, and the
+operator's interventions but for the statement timeout."""
+
+
 def is_database_outage(error: BaseException) -> bool:
     """Whether `error` says that the database cannot be used now, rather than that a statement was wrong."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
-    return isinstance(error, InterfaceError | OperationalError | PoolTimeout | ConnectionError | TimeoutError)
+    if isinstance(error, DBAPIError):
+        state = getattr(error.orig, "sqlstate", None) or ""
+        return (
+            error.connection_invalidated
+            or state.startswith(_AWAY)
+            or isinstance(error, InterfaceError | OperationalError)
+        )
+    # A plain OSError is no route to the host, or every address refused.
+    away = PoolTimeout | ConnectionError | TimeoutError | socket.gaierror
+    return isinstance(error, away) or type(error) is OSError

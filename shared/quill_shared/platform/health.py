@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from .relay import oldest_unpublished_seconds
 from .service import Runtime
@@ -85,7 +85,7 @@ async def _database(request: Request) -> dict[str, Any]:
         return {"available": False}
     try:
         age = await oldest_unpublished_seconds(runtime.database.engine)
-    except (DBAPIError, OSError, TimeoutError):
+    except (SQLAlchemyError, OSError, TimeoutError):
         return {"available": False}
     return {"available": True, "outbox_oldest_seconds": round(age, 1)}
 

@@ -4,25 +4,25 @@ httpx's API on aiohttp's transport (ADR 0003). One client per upstream, closed a
 """
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 from opentelemetry import trace
 from opentelemetry.propagate import inject
+from opentelemetry.trace import SpanKind
 
 from .context import current
 from .errors import BadGateway, GatewayTimeout, Unavailable
-
-logger = logging.getLogger(__name__)
+from .telemetry import span
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-_RETRY_STATUSES: Final = frozenset({502, 503, 504})
+_UNUSABLE: Final = frozenset({502, 504})
 
 
 class NotSent(Unavailable):
@@ -64,17 +64,20 @@ class RetryBudget:
     def called(self) -> None:
         """Counts a first attempt."""
         self._calls.append(time.monotonic())
+        self._trim(self._calls)
 
     def allows(self) -> bool:
         """Whether one more retry fits; counts it if so. A quiet upstream always gets one."""
-        horizon = time.monotonic() - self._policy.window
-        for times in (self._calls, self._retries):
-            while times and times[0] < horizon:
-                times.popleft()
+        self._trim(self._retries)
         if len(self._retries) >= max(1.0, self._policy.retry_ratio * len(self._calls)):
             return False
         self._retries.append(time.monotonic())
         return True
+
+    def _trim(self, times: deque[float]) -> None:
+        horizon = time.monotonic() - self._policy.window
+        while times and times[0] < horizon:
+            times.popleft()
 
 
 class Breaker:
@@ -83,6 +86,7 @@ class Breaker:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._outcomes: deque[tuple[float, bool]] = deque()
+        self._failures = 0
         self._opened_at: float | None = None
         self._probing = False
 
@@ -92,7 +96,7 @@ class Breaker:
         return self._opened_at is not None
 
     def admit(self) -> bool:
-        """Whether a call may go out now."""
+        """Whether a call may go out now. Who is admitted must `record` or `release`."""
         if self._opened_at is None:
             return True
         if self._probing or time.monotonic() - self._opened_at < self._policy.open_seconds:
@@ -107,15 +111,32 @@ class Breaker:
             self._probing = False
             self._opened_at = None if ok else instant
             self._outcomes.clear()
+            self._failures = 0
             return
         self._outcomes.append((instant, ok))
-        while self._outcomes and self._outcomes[0][0] < instant - self._policy.window:
-            self._outcomes.popleft()
-        failures = sum(not ok for _, ok in self._outcomes)
+        self._failures += not ok
+        while self._outcomes[0][0] < instant - self._policy.window:
+            self._failures -= not self._outcomes.popleft()[1]
         if len(self._outcomes) >= self._policy.minimum_calls and (
-            failures >= self._policy.failure_ratio * len(self._outcomes)
+            self._failures >= self._policy.failure_ratio * len(self._outcomes)
         ):
             self._opened_at = instant
+
+    def release(self) -> None:
+        """An admitted call was given up by its caller: that says nothing about the upstream."""
+        self._probing = False
+
+
+def _never_left(error: httpx.TransportError) -> bool:
+    """Whether the request cannot have reached the upstream.
+
+    httpx-aiohttp calls every connection fault a ConnectTimeout; aiohttp's own class tells apart a
+    connection that was never made from one that broke after the request had gone.
+    """
+    cause = error.__cause__
+    if isinstance(cause, aiohttp.ClientError):
+        return isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    return isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
 
 
 class UpstreamClient:
@@ -195,66 +216,79 @@ class UpstreamClient:
             BadGateway: it answered 502 or 504, or something that is not HTTP.
         """
         limit = deadline or self.policy.deadline
-        with self._tracer.start_as_current_span(
+        with span(
+            self._tracer,
             f"{self.name} {method}",
-            kind=trace.SpanKind.CLIENT,
+            kind=SpanKind.CLIENT,
             attributes={"http.request.method": method, "server.address": self.name},
-            record_exception=False,
-        ) as span:
+        ) as recorded:
             sent = dict(headers or {})
             inject(sent)
             sent.setdefault("X-Request-ID", current().request_id)
             call = {"params": params, "json": json, "content": content, "data": data, "headers": sent}
-            try:
-                async with asyncio.timeout(limit):
-                    response = await self._attempts(method, path, call)
-            except TimeoutError:
-                raise GatewayTimeout(f"{self.name} did not answer in time") from None
-            span.set_attribute("http.response.status_code", response.status_code)
+            ends_at = asyncio.get_running_loop().time() + limit
+            response = await self._attempts(method, path, call, ends_at)
+            recorded.set_attribute("http.response.status_code", response.status_code)
             return response
 
-    async def _attempts(self, method: str, path: str, call: dict[str, Any]) -> httpx.Response:
+    async def _attempts(self, method: str, path: str, call: dict[str, Any], ends_at: float) -> httpx.Response:
         self._budget.called()
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await self._attempt(method, path, call)
-            except (NotSent, Unavailable, BadGateway) as error:
+                return await self._with_place(method, path, call, ends_at)
+            except (Unavailable, BadGateway) as error:
                 retryable = isinstance(error, NotSent) or method in _IDEMPOTENT
+                pause = 0.05 * 2**attempt
+                in_time = asyncio.get_running_loop().time() + pause < ends_at
                 if (
-                    not retryable
+                    not (retryable and in_time)
                     or attempt >= self.policy.attempts
                     or self.breaker.is_open
                     or not self._budget.allows()
                 ):
                     raise
-                await asyncio.sleep(0.05 * 2**attempt)
+                await asyncio.sleep(pause)
 
-    async def _attempt(self, method: str, path: str, call: dict[str, Any]) -> httpx.Response:
-        async with self._places:
+    async def _with_place(
+        self, method: str, path: str, call: dict[str, Any], ends_at: float
+    ) -> httpx.Response:
+        try:
+            async with asyncio.timeout_at(ends_at):
+                await self._places.acquire()
+        except TimeoutError:
+            raise NotSent(f"{self.name} has too many calls waiting") from None
+        try:
             if not self.breaker.admit():
                 raise NotSent(f"{self.name} is not available")
-            try:
+            return await self._attempt(method, path, call, ends_at)
+        finally:
+            self._places.release()
+
+    async def _attempt(self, method: str, path: str, call: dict[str, Any], ends_at: float) -> httpx.Response:
+        try:
+            async with asyncio.timeout_at(ends_at):
                 response = await self.client.request(method, path, **call)
-            except httpx.ConnectError:
-                self.breaker.record(ok=False)
+        except httpx.TransportError as error:
+            self.breaker.record(ok=False)
+            if _never_left(error):
                 raise NotSent(f"{self.name} cannot be reached") from None
-            except httpx.TimeoutException as error:
-                self.breaker.record(ok=False)
-                if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
-                    raise NotSent(f"{self.name} cannot be reached") from None
+            if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
                 raise GatewayTimeout(f"{self.name} did not answer in time") from None
-            except httpx.TransportError:
-                self.breaker.record(ok=False)
-                raise Unavailable(f"{self.name} broke off the connection") from None
-            except asyncio.CancelledError:
-                # A deadline of ours that ran out is the upstream's slowness; it counts as a failure.
-                self.breaker.record(ok=False)
-                raise
+            raise Unavailable(f"{self.name} broke off the connection") from None
+        except TimeoutError:
+            self.breaker.record(ok=False)
+            raise GatewayTimeout(f"{self.name} did not answer in time") from None
+        except (httpx.HTTPError, aiohttp.ClientError):
+            self.breaker.record(ok=False)
+            raise BadGateway(f"{self.name} gave an unusable answer") from None
+        except BaseException:
+            self.breaker.release()
+            raise
         self.breaker.record(ok=response.status_code < 500)
         if response.status_code == 503:
             raise Unavailable(f"{self.name} is not available")
-        if response.status_code in _RETRY_STATUSES:
+        if response.status_code in _UNUSABLE:
             raise BadGateway(f"{self.name} gave an unusable answer")
         return response

@@ -15,6 +15,7 @@ from .crashpoints import crash_point
 from .database import Database, is_database_outage
 from .events import Consumers, Envelope, Received
 from .tables import inbox
+from .telemetry import span
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ class Dispatcher:
         parent = extract({"traceparent": envelope.traceparent} if envelope.traceparent else {})
         with (
             bound(context),
-            self._tracer.start_as_current_span(
+            span(
+                self._tracer,
                 f"process {envelope.type}",
                 context=parent,
                 kind=trace.SpanKind.CONSUMER,
@@ -53,7 +55,6 @@ class Dispatcher:
                     "messaging.message.id": str(envelope.id),
                     "messaging.destination.name": envelope.type,
                 },
-                record_exception=False,
             ),
         ):
             try:

@@ -31,6 +31,7 @@ from .database import Database, UnitOfWork
 from .errors import Conflict
 from .identifiers import new_id
 from .tables import upstream_intent
+from .telemetry import span
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ class Reconciler:
             context = WorkContext(service=self._service, request_id=str(row.id), correlation_id=str(row.id))
             with (
                 bound(context),
-                self._tracer.start_as_current_span(f"settle {row.kind}", record_exception=False),
+                span(self._tracer, f"settle {row.kind}"),
             ):
                 try:
                     await self._handlers[intent.kind](intent, uow)

@@ -57,8 +57,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "service": context.service or self._service,
             "logger": record.name,
-            # A library's message may quote data in its arguments; its template never does.
-            "message": record.getMessage() if ours and not record.args else str(record.msg),
+            "message": str(record.msg) if ours else _template(record),
         }
         ids = {
             "request_id": context.request_id,
@@ -71,6 +70,14 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = _exception(record.exc_info[1])
         return json.dumps(line, default=str)
+
+
+def _template(record: logging.LogRecord) -> str:
+    """What a library says without what it speaks of: no arguments, and of the event loop's own message,
+    which quotes tasks and their exceptions, only the beginning of its first line.
+    """
+    text = str(record.msg).partition("\n")[0]
+    return text if record.name != "asyncio" else text.partition(" <")[0].partition("(")[0][:80]
 
 
 def _exception(raised: BaseException) -> dict[str, object]:

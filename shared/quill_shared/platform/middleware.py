@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .context import WorkContext, bound
 from .identifiers import new_id
 from .problems import ErrorHandler
-from .telemetry import continue_trace
+from .telemetry import continue_trace, span
 
 logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("quill_access")
@@ -73,15 +73,15 @@ class RequestContextMiddleware:
         try:
             with bound(work):
                 if runtime is not None and runtime.telemetry.records:
-                    with runtime.telemetry.tracer.start_as_current_span(
-                        scope["method"], context=parent, kind=trace.SpanKind.SERVER, record_exception=False
-                    ) as span:
+                    with span(
+                        runtime.telemetry.tracer, scope["method"], context=parent, kind=trace.SpanKind.SERVER
+                    ) as recorded:
                         await self._run(scope, receive, send_with_id, lambda: sent)
                         route = _template(scope)
-                        span.update_name(f"{scope['method']} {route}")
-                        span.set_attribute("http.request.method", scope["method"])
-                        span.set_attribute("http.route", route)
-                        span.set_attribute("http.response.status_code", status)
+                        recorded.update_name(f"{scope['method']} {route}")
+                        recorded.set_attribute("http.request.method", scope["method"])
+                        recorded.set_attribute("http.route", route)
+                        recorded.set_attribute("http.response.status_code", status)
                 else:
                     await self._run(scope, receive, send_with_id, lambda: sent)
                 if self._access_log:

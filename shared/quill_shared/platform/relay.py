@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from sqlalchemy import delete, func, select, text, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from .bus import Message, Transport
@@ -28,7 +28,8 @@ _BATCH: Final = 200
 _POLL_SECONDS: Final = 3.0
 _RETRY_SECONDS: Final = 0.25
 _STANDBY_SECONDS: Final = 1.0
-_KEEP: Final = "7 days"
+_KEEP_OUTBOX: Final = "7 days"
+_KEEP_INBOX: Final = "90 days"
 _PRUNE_SECONDS: Final = 600.0
 
 
@@ -64,7 +65,7 @@ class OutboxSignal:
     async def _send(self, engine: AsyncEngine) -> None:
         while True:
             self._again = False
-            with contextlib.suppress(DBAPIError, OSError):
+            with contextlib.suppress(SQLAlchemyError, OSError):
                 async with engine.connect() as connection:
                     autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
                     await autocommit.execute(text(f"NOTIFY {_CHANNEL}"))
@@ -91,7 +92,7 @@ class Relay:
                         continue
                     self._signal.local_relay = True
                     await self._relay(connection)
-            except (DBAPIError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - the relay outlives whatever the database does
                 logger.warning("relay interrupted", extra={"error_type": type(error).__name__})
                 await asyncio.sleep(_STANDBY_SECONDS)
             finally:
@@ -163,10 +164,13 @@ class Relay:
         return bool(safe)
 
     async def _prune(self, connection: AsyncConnection) -> None:
-        """Forgets what is long published, and inbox rows no transport can deliver again."""
-        limit = func.now() - text(f"interval '{_KEEP}'")
-        await connection.execute(delete(outbox).where(outbox.c.published_at < limit))
-        await connection.execute(delete(inbox).where(inbox.c.received_at < limit))
+        """Forgets what is long published. Inbox rows are kept far longer than any message waits
+        undelivered: without its row an event that comes again would be applied again.
+        """
+        published = func.now() - text(f"interval '{_KEEP_OUTBOX}'")
+        received = func.now() - text(f"interval '{_KEEP_INBOX}'")
+        await connection.execute(delete(outbox).where(outbox.c.published_at < published))
+        await connection.execute(delete(inbox).where(inbox.c.received_at < received))
 
 
 async def oldest_unpublished_seconds(engine: AsyncEngine) -> float:

@@ -6,7 +6,7 @@ went out; a commit there could fail after the client saw success (ADR 0001).
 """
 
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Depends
 from fastapi.dependencies.models import Dependant
@@ -24,6 +24,9 @@ class Guard:
 
     A subclass implements `check`, which answers the caller or raises 401 or 403.
     """
+
+    about_the_route: ClassVar[bool] = False
+    """Whether it judges the deployment rather than the caller; such guards come last (401, 403, then 503)."""
 
     async def check(self, request: Request) -> Any:
         """The caller, if they may call."""
@@ -50,7 +53,7 @@ class TransactionalRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wraps FastAPI's handler."""
         handle = super().get_route_handler()
-        guards = tuple(dict.fromkeys(guards_of(self.dependant)))
+        guards = sorted(dict.fromkeys(guards_of(self.dependant)), key=lambda guard: guard.about_the_route)
 
         async def transactional(request: Request) -> Response:
             if b"%00" in request.scope["query_string"] or "\0" in request.scope["path"]:

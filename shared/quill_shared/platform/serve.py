@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import ValidationError
 
 from .logs import configure_logging
 
@@ -79,12 +80,21 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["QUILL_ROLE"] = arguments.role
     app: FastAPI = importlib.import_module(arguments.module).app
+    try:
+        app.state.definition.settings()
+    except ValidationError as error:
+        sys.exit(_complaint(error))
     configure_logging(app.state.definition.name, os.environ.get("QUILL_LOG_LEVEL", "INFO"))
     grace = float(os.environ.get("QUILL_SHUTDOWN_GRACE_SECONDS", "20"))
     runner = server(app, host=arguments.host, port=arguments.port, grace=grace)
     with asyncio.Runner(loop_factory=runner.config.get_loop_factory()) as loop:
         loop.run(serve([runner]))
     sys.exit(0 if runner.started else 1)
+
+
+def _complaint(error: ValidationError) -> str:
+    faults = [f"QUILL_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()]
+    return "Cannot start. " + "; ".join(faults)
 
 
 if __name__ == "__main__":

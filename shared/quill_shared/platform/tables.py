@@ -1,9 +1,8 @@
-"""The tables every service's database has for the platform, and how a migration makes them.
+"""The tables every service's database has for the platform, in a metadata of their own.
 
-They live in a metadata of their own; a service's migrations call `create_platform_tables` once.
+A service's first migration makes them with `platform.schema_v1`.
 """
 
-from alembic import op
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -76,13 +75,3 @@ parked_message = Table(
     PrimaryKeyConstraint("event_id", name="pk_parked_message"),
 )
 """Events the embedded transport could not deliver; RabbitMQ keeps them in `quill.<service>.parked`."""
-
-
-def create_platform_tables() -> None:
-    """Version 1 of the platform's tables, for use in an Alembic `upgrade`."""
-    platform_metadata.create_all(op.get_bind())
-
-
-def drop_platform_tables() -> None:
-    """The reverse of `create_platform_tables`."""
-    platform_metadata.drop_all(op.get_bind())

@@ -3,16 +3,22 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from notes import NoteWritten, note, seen
-from sqlalchemy import func, select, text
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from quill_shared.platform.clock import now
 from quill_shared.platform.errors import Conflict
+from quill_shared.platform.events import Envelope
+from quill_shared.platform.identifiers import new_id
 from quill_shared.platform.intents import Intent, abandon, begin, finish
 from quill_shared.platform.relay import OutboxSignal, Relay, oldest_unpublished_seconds
 from quill_shared.platform.tables import inbox, outbox, parked_message, upstream_intent
-from quill_shared.platform.testing.services import Canary, RunningService
+from quill_shared.platform.testing.services import CANARY_FAMILY, Canary, RunningService
 
 
 async def scalar(notes: RunningService, query: object) -> int:
@@ -63,7 +69,7 @@ async def test_an_event_delivered_again_or_at_once_is_applied_once(notes: Runnin
 
 
 async def test_poison_is_parked_and_blocks_nobody(notes: RunningService) -> None:
-    poison = await notes.deliver("notes.note.written.v1", {"note_id": "poison"})
+    poison = await notes.deliver("notes.note.written.v1", {"note_id": "poison"}, parked=True)
     await notes.deliver("notes.note.written.v1", {"note_id": "wholesome"})
 
     assert await scalar(notes, select(func.count()).select_from(seen)) == 1
@@ -75,10 +81,94 @@ async def test_poison_is_parked_and_blocks_nobody(notes: RunningService) -> None
 
 
 async def test_an_event_that_cannot_be_read_is_parked(notes: RunningService) -> None:
-    await notes.deliver("notes.note.written.v1", {"other": 1})
+    await notes.deliver("notes.note.written.v1", {"other": 1}, parked=True)
 
     (parked,) = await notes.bus.parked("notes")
     assert parked.message.type == "notes.note.written.v1"
+
+
+async def test_an_event_that_fails_leaves_no_word_of_it_in_spans_or_logs(notes: RunningService) -> None:
+    """The canary fixture looks for the name afterwards."""
+    await notes.deliver("notes.note.written.v1", {"note_id": [CANARY_FAMILY]}, parked=True)
+
+
+@pytest.mark.parametrize("sqlstate", ["57P01", "57P03", "53300", "08006"])
+async def test_a_database_that_is_away_parks_nothing(
+    notes: RunningService, monkeypatch: pytest.MonkeyPatch, sqlstate: str
+) -> None:
+    original = AsyncSession.execute
+    left = 8
+
+    async def away(session: AsyncSession, *args: Any, **more: Any) -> Any:
+        nonlocal left
+        if left:
+            left -= 1
+            raise DBAPIError("statement", None, _Refusal(sqlstate))
+        return await original(session, *args, **more)
+
+    monkeypatch.setattr(AsyncSession, "execute", away)
+    async with notes.runtime.database.engine.begin() as connection:
+        await connection.execute(
+            insert(outbox).values(
+                id=new_id(), type="notes.note.written.v1", subject="note:x", body=envelope("x")
+            )
+        )
+
+    async def applied() -> bool:
+        return await scalar(notes, select(func.count()).select_from(seen)) == 1
+
+    await until(applied)
+    assert await notes.bus.parked("notes") == []
+
+
+class _Refusal(Exception):
+    """What the driver raises, with PostgreSQL's code."""
+
+    def __init__(self, sqlstate: str) -> None:
+        self.sqlstate = sqlstate
+        super().__init__()
+
+
+def envelope(note_id: str) -> bytes:
+    """An event as it lies in the outbox."""
+    event = Envelope(
+        id=new_id(),
+        source="quill/test",
+        type="notes.note.written.v1",
+        subject=f"note:{note_id}",
+        time=now(),
+        dataschema="urn:x",
+        data={"note_id": note_id},
+        sequence=1,
+    )
+    return event.model_dump_json().encode()
+
+
+async def test_a_cancelled_commit_is_brought_to_its_end_and_told(notes: RunningService) -> None:
+    started = asyncio.Event()
+
+    async def work() -> None:
+        async with notes.runtime.database.unit_of_work() as uow:
+            await uow.session.execute(text("INSERT INTO note (id, version) VALUES ('kept', 1)"))
+            await uow.publish(NoteWritten(note_id="kept"), subject="note:kept", sequence=1)
+            started.set()
+            await uow.commit()
+
+    task = asyncio.create_task(work())
+    await started.wait()
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    async def applied() -> bool:
+        return await scalar(notes, select(func.count()).select_from(seen)) == 1
+
+    async with asyncio.timeout(2):
+        await until(applied)
+    assert await scalar(notes, select(func.count()).select_from(note)) == 1
 
 
 async def test_what_is_rolled_back_is_not_told(notes: RunningService) -> None:
@@ -111,7 +201,10 @@ async def test_only_one_relay_of_a_service_publishes(notes: RunningService) -> N
 
     running = asyncio.create_task(second.run())
     await asyncio.sleep(0.2)
-    held = select(func.count()).select_from(text("pg_locks WHERE locktype = 'advisory' AND granted"))
+    held = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+        "WHERE locktype = 'advisory' AND granted AND datname = current_database()"
+    )
     assert await scalar(notes, held) == 1
     second.stop()
     await asyncio.wait_for(running, 5)

@@ -143,6 +143,84 @@ async def test_calls_in_flight_are_capped() -> None:
     assert upstream.most_at_once == 4
 
 
+@asynccontextmanager
+async def socket_server(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that reads a whole request, says `answer` and closes; its address and what it read."""
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}", requests
+    finally:
+        server.close()
+
+
+async def test_a_connection_that_breaks_after_the_request_left_it_open_what_happened() -> None:
+    async with socket_server(b"") as (address, requests):
+        client = UpstreamClient("ledger", address, policy=QUICK)
+        try:
+            with pytest.raises(Unavailable) as raised:
+                await client.request("POST", "/x")
+        finally:
+            await client.close()
+
+    assert len(requests) == 1
+    assert not isinstance(raised.value, NotSent)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"this is not HTTP\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
+    ],
+)
+async def test_an_answer_that_is_none_is_an_upstream_fault_and_frees_the_breaker(answer: bytes) -> None:
+    async with socket_server(answer) as (address, _):
+        client = UpstreamClient("ledger", address, policy=QUICK)
+        try:
+            for _ in range(QUICK.minimum_calls):
+                with pytest.raises((BadGateway, Unavailable)):
+                    await client.request("POST", "/x")
+            assert client.breaker.is_open
+            await asyncio.sleep(0.25)
+            with pytest.raises((BadGateway, Unavailable)) as probe:
+                await client.request("POST", "/x")
+            assert not isinstance(probe.value, NotSent)
+        finally:
+            await client.close()
+
+
+async def test_callers_who_give_up_do_not_open_the_breaker() -> None:
+    upstream = Upstream(lambda _: 200)
+    upstream.pause = 5
+    async with client_of(upstream, Policy(deadline=60, minimum_calls=3)) as client:
+        for _ in range(5):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.request("GET", "/x"), 0.01)
+
+        assert not client.breaker.is_open
+
+
+async def test_a_call_that_found_no_place_was_not_sent() -> None:
+    upstream = Upstream(lambda _: 200)
+    upstream.pause = 0.3
+    async with client_of(upstream, Policy(deadline=5, concurrency=1)) as client:
+        first = asyncio.create_task(client.request("POST", "/x"))
+        await asyncio.sleep(0.01)
+        with pytest.raises(NotSent):
+            await client.request("POST", "/x", deadline=0.1)
+        await first
+
+    assert upstream.calls == ["POST"]
+
+
 async def test_the_network_is_used_and_a_refused_connection_is_not_sent() -> None:
     client = UpstreamClient("ledger", "http://127.0.0.1:1", policy=QUICK)
     try:

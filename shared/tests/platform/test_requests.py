@@ -1,5 +1,7 @@
 """One request, one transaction: what is committed, when, and how a failure reads."""
 
+import asyncio
+import gc
 import logging
 from typing import Any
 
@@ -163,6 +165,21 @@ async def test_logs_keep_allowed_fields_and_no_words_of_an_exception(
         logger.exception("failed", extra={"status": 500, "patient_name": CANARY_FAMILY})
     logging.getLogger("somelibrary").info("%s is here", CANARY_FAMILY)
 
+    assert canary.found() == []
+
+
+async def test_an_exception_nobody_took_is_logged_without_its_words(canary: Canary) -> None:
+    async def fail() -> None:
+        raise ValueError(f"bad name {CANARY_FAMILY}")
+
+    task = asyncio.create_task(fail())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    del task
+    gc.collect()
+    await asyncio.sleep(0)
+
+    assert any("Task exception was never retrieved" in line for line in canary.lines())
     assert canary.found() == []
 
 

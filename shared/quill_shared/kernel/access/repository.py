@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, Table, and_, exists, or_, select
+from sqlalchemy import Select, Table, exists, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .tables import account, feature, grant, organisation, patient, staff
+from .tables import account, feature, grant, patient, staff
 
 
 async def project(session: AsyncSession, table: Table, row: Mapping[str, Any]) -> None:
@@ -80,35 +79,3 @@ async def find_account(session: AsyncSession, user_id: int) -> dict[str, Any] | 
     """An account of the directory."""
     row = (await session.execute(select(account).where(account.c.user_id == user_id))).mappings().first()
     return None if row is None else dict(row)
-
-
-async def list_accounts(session: AsyncSession, user_ids: Sequence[int]) -> Sequence[RowMapping]:
-    """Accounts of the directory, by id."""
-    rows = await session.execute(
-        select(account).where(account.c.user_id.in_(user_ids)).order_by(account.c.user_id)
-    )
-    return rows.mappings().all()
-
-
-async def list_organisations(session: AsyncSession) -> Sequence[RowMapping]:
-    """Every known organisation, by name."""
-    rows = await session.execute(
-        select(organisation).order_by(organisation.c.name, organisation.c.organisation_id)
-    )
-    return rows.mappings().all()
-
-
-async def carers_of(session: AsyncSession, patient_id: str) -> Sequence[int]:
-    """Ids of the staff who share an organisation with a patient and of the external users with a grant."""
-    sharing = (
-        select(staff.c.user_id)
-        .join(patient, and_(patient.c.organisation_id == staff.c.organisation_id, patient.c.active))
-        .where(staff.c.active, patient.c.patient_id == patient_id)
-    )
-    granted = select(grant.c.user_id).where(grant.c.patient_id == patient_id, grant.c.active)
-    rows = await session.scalars(
-        select(account.c.user_id)
-        .where(or_(account.c.user_id.in_(sharing), account.c.user_id.in_(granted)), account.c.is_active)
-        .order_by(account.c.user_id)
-    )
-    return rows.all()

@@ -1,10 +1,9 @@
-"""The projection of access facts in a service's database.
+"""The projection of access facts in a service's database; a first migration makes it with `schema_v1`.
 
 Every row keeps the `sequence` it was built from; an older event changes nothing. Removals leave the
 row as a tombstone (`active` false), so that a late event cannot bring it back.
 """
 
-from alembic import op
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -101,13 +100,3 @@ feature = Table(
     PrimaryKeyConstraint("organisation_id", "feature_key", name="pk_access_feature"),
 )
 """Features switched on for an organisation."""
-
-
-def create_access_tables() -> None:
-    """Version 1 of the projection, for use in an Alembic `upgrade`."""
-    access_metadata.create_all(op.get_bind())
-
-
-def drop_access_tables() -> None:
-    """The reverse of `create_access_tables`."""
-    access_metadata.drop_all(op.get_bind())

@@ -72,6 +72,10 @@ class Canary(logging.Handler):
         """Keeps `text` for the search."""
         self._kept.append((where, text))
 
+    def lines(self) -> list[str]:
+        """Everything kept so far."""
+        return [text for _, text in self._kept]
+
     def forget(self) -> None:
         """Drops what was kept; for the tests of the canary itself."""
         self._kept.clear()
@@ -113,9 +117,19 @@ class RunningService:
         return self.mint.bearer(user_id, **claims)
 
     async def deliver(
-        self, type_: str, data: Mapping[str, Any], *, subject: str = "test:1", sequence: int = 1
+        self,
+        type_: str,
+        data: Mapping[str, Any],
+        *,
+        subject: str = "test:1",
+        sequence: int = 1,
+        parked: bool = False,
     ) -> Message:
-        """Has the bus deliver an event of another service; returns once its effect is committed."""
+        """Has the bus deliver an event of another service; returns once its effect is committed.
+
+        Args:
+            parked: the event is one that cannot be applied and is expected to be parked.
+        """
         envelope = Envelope(
             id=new_id(),
             source="quill/test",
@@ -127,12 +141,14 @@ class RunningService:
             sequence=sequence,
         )
         message = Message(envelope.id, type_, envelope.model_dump_json(exclude_none=True).encode())
-        await self.redeliver(message)
+        await self.redeliver(message, parked=parked)
         return message
 
-    async def redeliver(self, message: Message) -> None:
+    async def redeliver(self, message: Message, *, parked: bool = False) -> None:
         """Delivers a message (again)."""
         assert list(await self.bus.publish([message])) == [True]
+        kept = {each.message.id for each in await self.bus.parked(self.runtime.definition.name)}
+        assert (message.id in kept) == parked
 
     async def recorded(self, type_: str | None = None) -> list[dict[str, Any]]:
         """The events the service left in its outbox, oldest first; only those of `type_` if given."""

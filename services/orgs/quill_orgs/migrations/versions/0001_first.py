@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from quill_shared.kernel.access import create_access_tables, drop_access_tables
-from quill_shared.platform.tables import create_platform_tables, drop_platform_tables
+from quill_shared.platform.schema_v1 import create_platform_tables, drop_platform_tables
 
 revision = "0001"
 down_revision = None
@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("type", sa.Text, nullable=False),
         sa.Column("location", sa.Text),
         sa.Column("version", sa.BigInteger, nullable=False, server_default=sa.text("1")),
+        sa.Column("revision", sa.BigInteger, nullable=False, server_default=sa.text("1")),
         _timestamp("created_at"),
         _timestamp("updated_at"),
         sa.PrimaryKeyConstraint("id", name="pk_organisation"),
