@@ -131,6 +131,15 @@ class Database:
         finally:
             await asyncio.shield(uow.session.close())
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[UnitOfWork]:
+        """A unit of work that is committed at the end of the block, for what no request or event began
+        (start-up, housekeeping, sweeps); rolled back when the block raises.
+        """
+        async with self.unit_of_work() as uow:
+            yield uow
+            await uow.commit()
+
     async def ping(self) -> bool:
         """Whether the database answers within two seconds."""
         try:

@@ -1,0 +1,1 @@
+"""Accounts, sessions, competencies and external access."""
