@@ -62,7 +62,7 @@ async def advance(session: AsyncSession, organisation_ids: Iterable[int]) -> dic
 async def update_organisation(
     session: AsyncSession, organisation_id: int, *, name: str, type: str, location: str | None
 ) -> Organisation:
-    """The organisation, which the caller has locked, with its new values and the next version and revision."""
+    """The organisation, locked by the caller, with its new values and the next version and revision."""
     updated = await session.execute(
         update(Organisation)
         .where(Organisation.id == organisation_id)

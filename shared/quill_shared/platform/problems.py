@@ -58,7 +58,11 @@ def render_problem(error: Error, request: Request) -> Response:
 def field_errors(error: RequestValidationError) -> list[FieldError]:
     """The faults pydantic found, without the values that were sent."""
     return [
-        {"loc": [_printable(part) for part in fault["loc"]], "msg": fault["msg"], "type": fault["type"]}
+        {
+            "loc": [_printable(part) for part in fault["loc"]],
+            "msg": fault["msg"].removeprefix("Value error, "),
+            "type": fault["type"],
+        }
         for fault in error.errors()
     ]
 
