@@ -18,6 +18,7 @@ PUBLIC_ROUTES: Final = frozenset(
         ("GET", "/api/fhir/metadata"),
         ("GET", "/api/health"),
         ("GET", "/api/docs"),
+        ("GET", "/api/docs/assets/{name}"),
         ("GET", "/api/redoc"),
         ("GET", "/api/openapi.json"),
         ("GET", "/.well-known/jwks.json"),

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import health
 from .bus import RabbitMQTransport, Subscription, Transport
@@ -52,7 +53,7 @@ def create_app(
 
     The application has `state.runtime` once it has started.
     """
-    app = FastAPI(
+    app = _Application(
         title=definition.title,
         version="0.1.0",
         docs_url=None,
@@ -73,23 +74,29 @@ def create_app(
         running: Runtime = app.state.runtime
         return running
 
-    for wrap in definition.middleware:
-        app.add_middleware(_Wrapped, wrap=wrap, runtime=runtime)
     app.add_middleware(
         RequestContextMiddleware, service=definition.name, errors=errors, access_log=definition.access_log
     )
+    if definition.edge is not None:
+        app.edge = definition.edge(app.behind_edge, runtime)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
 
-class _Wrapped:
-    """Lets a plain callable serve as Starlette middleware."""
+class _Application(FastAPI):
+    """FastAPI, with room for something in front of its whole stack (`ServiceDefinition.edge`)."""
 
-    def __init__(self, app: Any, *, wrap: Any, runtime: Any) -> None:
-        self._app = wrap(app, runtime)
+    edge: ASGIApp | None = None
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._app(scope, receive, send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.edge is None or scope["type"] == "lifespan":
+            await super().__call__(scope, receive, send)
+        else:
+            await self.edge(scope, receive, send)
+
+    async def behind_edge(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What the edge hands on to."""
+        await super().__call__(scope, receive, send)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Error(Exception):
         extra: further members of the problem document (RFC 9457 §3.2).
     """
 
-    status: ClassVar[int] = 500
+    status: int = 500
     code: str = "internal_error"
     detail: str = "Internal server error"
     keeps_effects: ClassVar[bool] = False

@@ -17,7 +17,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .database import is_database_outage
-from .errors import BadRequest, ClientError, Error, FieldError, NotFound, Unavailable, Unprocessable
+from .errors import (
+    BadRequest,
+    ClientError,
+    Conflict,
+    Error,
+    FieldError,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    Unauthenticated,
+    Unavailable,
+    Unprocessable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -87,19 +99,26 @@ def to_error(raised: Exception) -> Error:
     return Error()
 
 
+_BY_STATUS: dict[int, type[ClientError]] = {
+    kind.status: kind
+    for kind in (BadRequest, Unauthenticated, Forbidden, NotFound, Conflict, PreconditionFailed)
+}
+
+
+class _Refused(ClientError):
+    """A status that only the framework gives: 405, 413, 415, …"""
+
+    def __init__(self, status: int, headers: Mapping[str, str] | None) -> None:
+        self.status = status
+        phrase = HTTPStatus(status).phrase
+        super().__init__(phrase, code=phrase.lower().replace(" ", "_"), headers=headers)
+
+
 def _from_http(raised: HTTPException) -> Error:
-    if raised.status_code == 404:
-        return NotFound()
     if raised.status_code == 400:
         return BadRequest("The request body could not be read")
-    known: dict[int, type[Error]] = {kind.status: kind for kind in ClientError.__subclasses__()}
-    if raised.status_code in known and raised.status_code != 422:
-        return known[raised.status_code]()
-    status = raised.status_code
-    phrase = HTTPStatus(status).phrase
-    special = type("HttpError", (ClientError,), {"status": status, "code": phrase.lower().replace(" ", "_")})
-    error: Error = special(phrase, headers=raised.headers)
-    return error
+    known = _BY_STATUS.get(raised.status_code)
+    return known() if known is not None else _Refused(raised.status_code, raised.headers)
 
 
 class ErrorHandler:

@@ -6,6 +6,7 @@ python -m quill_shared.platform.serve quill_auth.main --role api
 import argparse
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -17,6 +18,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from .logs import configure_logging
+from .service import ServiceDefinition
 
 
 class Server(uvicorn.Server):
@@ -30,13 +32,14 @@ class Server(uvicorn.Server):
 
 def server(app: FastAPI, *, host: str, port: int, grace: float) -> Server:
     """A server for `app`; requests in flight get `grace` seconds when it stops."""
+    definition: ServiceDefinition = app.state.definition
     return Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
             loop="uvloop",
-            http="httptools",
+            http=definition.protocol or "httptools",
             ws="none",
             lifespan="on",
             access_log=False,
@@ -84,6 +87,9 @@ def main() -> None:
         app.state.definition.settings()
     except ValidationError as error:
         sys.exit(_complaint(error))
+    # What exists now lives as long as the process: the collector need not look at it on every round.
+    gc.collect()
+    gc.freeze()
     configure_logging(app.state.definition.name, os.environ.get("QUILL_LOG_LEVEL", "INFO"))
     grace = float(os.environ.get("QUILL_SHUTDOWN_GRACE_SECONDS", "20"))
     runner = server(app, host=arguments.host, port=arguments.port, grace=grace)

@@ -1,5 +1,6 @@
 """What a service is made of, as data. `app.create_app` builds the application from it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -80,8 +81,10 @@ class ServiceDefinition:
         lifespan: opens the adapters and sets `runtime.context`; entered after the database is there.
         intents: handlers of unfinished upstream writes, by kind.
         background: loops of the worker role; each runs until cancelled at shutdown.
-        middleware: wraps the application from outside, innermost first; gets the application and a
-            callable that answers the runtime once started.
+        edge: stands in front of the application, request context included, and hands on to it what it
+            does not answer itself; gets the application and a callable that answers the runtime once
+            started.
+        protocol: the HTTP protocol of its server, if not uvicorn's own.
         access_log: whether the platform logs a line per request (the gateway writes its own).
         error_renderers: error forms other than problem+json, by path prefix.
         token_sources: see `TokenSources`.
@@ -98,7 +101,8 @@ class ServiceDefinition:
     lifespan: Callable[[Runtime], AbstractAsyncContextManager[None]] | None = None
     intents: Callable[[Runtime], Mapping[str, Settle]] = _no_intents
     background: Sequence[Callable[[Runtime], Awaitable[None]]] = ()
-    middleware: Sequence[Callable[[ASGIApp, Callable[[], Runtime]], ASGIApp]] = ()
+    edge: Callable[[ASGIApp, Callable[[], Runtime]], ASGIApp] | None = None
+    protocol: type[asyncio.Protocol] | None = None
     error_renderers: Mapping[str, Renderer] = field(default_factory=dict)
     token_sources: Callable[[Runtime], TokenSources] | None = None
     has_database: bool = True

@@ -1,0 +1,1 @@
+"""The browser edge: one address in front of the five services."""
