@@ -19,10 +19,10 @@ export PYTHON
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset demo test lint types arch check format contracts lock bench clean moved
+.PHONY: help run reset demo test lint types arch check format contracts lock bench backends backends-down clean moved
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(STAMP) ## Start the whole of Quill on this machine (Ctrl-C stops it)
 	@exec $(PY) -m quill_embedded $(ARGS)
@@ -61,6 +61,12 @@ lock: $(STAMP) ## Pin the dependencies anew into requirements.lock (newer ones: 
 
 bench: $(STAMP) ## Measure, as ratios against peers in the same run
 	@exec $(PY) -m bench $(ARGS)
+
+backends: $(STAMP) ## Install and start the real servers: RabbitMQ, PostgreSQL, EHRbase and HAPI FHIR
+	@exec $(PY) -m quill_backends up --hapi-database postgresql $(ARGS)
+
+backends-down: $(STAMP) ## Stop the real servers
+	@exec $(PY) -m quill_backends down $(ARGS)
 
 clean: ## Delete .venv and all caches; the local data stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
 """Pin every third-party package that this repository names, for all supported platforms, with hashes.
 
-Run as `make lock` (`make lock ARGS=--upgrade` for newer versions). The nine packages of the repository
+Run as `make lock` (`make lock ARGS=--upgrade` for newer versions). The packages of the repository
 themselves are left out: they are installed from their directories, and must never be looked for elsewhere.
 """
 

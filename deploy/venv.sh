@@ -8,7 +8,7 @@ here=$(pwd -P)
 venv=.venv
 stamp=$venv/.installed
 packages="shared gateway services/auth services/patients services/letters services/messaging services/orgs \
-deploy/embedded deploy/cli"
+deploy/embedded deploy/cli deploy/backends"
 
 # Settings of some other environment must not decide what lands in this one.
 for name in $(env | sed -n 's/^\(PYTHON[A-Z0-9_][A-Z0-9_]*\)=.*/\1/p') VIRTUAL_ENV CONDA_PREFIX PIP_USER PIP_TARGET \

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SERVICES = ("auth", "patients", "letters", "messaging", "orgs")
 PACKAGES = {
+    "quill_backends": ROOT / "deploy" / "backends",
     "quill_shared": ROOT / "shared",
     "quill_gateway": ROOT / "gateway",
     **{f"quill_{name}": ROOT / "services" / name for name in SERVICES},

@@ -66,7 +66,9 @@ def test_one_process_serves_both_and_stops_when_asked(start: Start, ports: list[
     assert wait_for(f"http://127.0.0.1:{ports[1]}/ehrbase/rest/status", process).status_code == 200
     patient = {"resourceType": "Patient", "id": "p-1"}
     answer = httpx.put(f"http://127.0.0.1:{ports[0]}/fhir/Patient/p-1", json=patient)
-    assert answer.headers["location"].startswith(f"http://127.0.0.1:{ports[0]}/fhir/Patient/p-1/_history/")
+    assert answer.headers["content-location"].startswith(
+        f"http://127.0.0.1:{ports[0]}/fhir/Patient/p-1/_history/"
+    )
     assert "server" not in answer.headers
     process.send_signal(number)
     assert process.wait(10) == 0

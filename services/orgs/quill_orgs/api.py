@@ -11,6 +11,7 @@ from quill_shared.kernel.guards import Admin, SignedIn, clinical_services
 from quill_shared.platform.pagination import PageRequest, page_request
 from quill_shared.platform.preconditions import IfMatch, entity_tag
 from quill_shared.platform.routing import Uow, router
+from quill_shared.platform.schemas import IdInAddress
 
 from . import schemas
 from .directories import Accounts, Patients
@@ -33,8 +34,8 @@ def _service(request: Request, uow: Uow) -> OrganisationService:
 
 
 Service = Annotated[OrganisationService, Depends(_service)]
-OrganisationId = Annotated[int, Path(ge=1, le=2**63 - 1)]
-UserId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+OrganisationId = Annotated[IdInAddress, Path()]
+UserId = Annotated[IdInAddress, Path()]
 PatientId = Annotated[FhirId, Path()]
 NameKeyed = Annotated[PageRequest, Depends(page_request(str, int))]
 

@@ -16,8 +16,12 @@ def _checked(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_checked)]
 """Text that a database can hold."""
 
-Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
-"""The id of a user, organisation, conversation or message."""
+Id = Annotated[int, Field(strict=True, ge=1, le=2**63 - 1)]
+"""The id of a user, organisation, conversation or message in a body: a number, not what looks like one
+(`true` would be user 1)."""
+
+IdInAddress = Annotated[int, Field(ge=1, le=2**63 - 1)]
+"""The same in a path or query, where everything is text."""
 
 
 class RequestModel(BaseModel):

@@ -18,7 +18,7 @@ from quill_shared.platform.errors import BadRequest, Conflict, TooManyRequests, 
 from quill_shared.platform.events import Consumed, Consumers, Event, Received
 from quill_shared.platform.intents import Intent, Settle, begin, finish
 from quill_shared.platform.routing import Guard, Uow, router
-from quill_shared.platform.schemas import Id, RequestModel, Text
+from quill_shared.platform.schemas import IdInAddress, RequestModel, Text
 from quill_shared.platform.service import Runtime, ServiceDefinition
 from quill_shared.platform.settings import ServiceSettings
 from quill_shared.platform.tables import platform_metadata
@@ -111,7 +111,7 @@ async def write(_: Caller, uow: Uow, body: Body, request: Request) -> dict[str, 
 
 
 @routes.get("/api/numbers")
-async def read(_: Caller, number: Annotated[Id, Query()]) -> dict[str, int]:
+async def read(_: Caller, number: Annotated[IdInAddress, Query()]) -> dict[str, int]:
     """Echoes a number."""
     return {"number": number}
 

@@ -97,7 +97,7 @@ def _answered(handler: Handler) -> Handler:
         except FhirError as error:
             return outcome_response(error)
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
-            return outcome_response(ConflictError("HAPI-0550: HAPI-0825: concurrent writes, try again"))
+            return outcome_response(ConflictError("HAPI-0550: HAPI-0823: concurrent writes, try again"))
         except _UNREACHABLE as error:
             _logger.warning("database not reachable: %s", type(error).__name__)
             return outcome_response(_UnavailableError("HAPI-0389: the database is not reachable"))

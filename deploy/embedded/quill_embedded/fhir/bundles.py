@@ -1,7 +1,7 @@
 """Bundles: the pages of searches and histories (FHIR R4, Bundle)."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -11,12 +11,17 @@ import orjson
 from .documents import instant
 from .storage import Stored
 
-_OUTCOMES: Final = {"POST": "201 Created", "PUT": "200 OK", "DELETE": "204 No Content"}
+_SUBSETTED: Final = {
+    "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+    "code": "SUBSETTED",
+    "display": "Resource encoded in summary mode",
+}
 
 
 def page_url(base_url: str, snapshot_id: object, *, offset: int, count: int) -> str:
     """The address of one page of a kept result."""
-    query = urlencode({"_getpages": str(snapshot_id), "_getpagesoffset": offset, "_count": count})
+    parameters = {"_getpages": str(snapshot_id), "_getpagesoffset": offset, "_count": count}
+    query = urlencode({**parameters, "_bundletype": "searchset"})
     return f"{base_url}?{query}"
 
 
@@ -35,18 +40,29 @@ def page_links(
 
 
 def bundle(
-    bundle_type: str, *, links: list[dict[str, str]], total: int | None, entries: list[dict[str, Any]]
+    bundle_type: str,
+    *,
+    links: list[dict[str, str]],
+    total: int | None,
+    entries: list[dict[str, Any]],
+    updated: datetime,
 ) -> dict[str, Any]:
-    """A Bundle; with nothing in it there is no ``entry`` key, as JSON in FHIR has no empty arrays."""
+    """A Bundle; with nothing in it there is no ``entry`` key, as JSON in FHIR has no empty arrays.
+
+    Without links it is the mere count of a search, which HAPI marks as such.
+    """
     document: dict[str, Any] = {
         "resourceType": "Bundle",
         "id": str(uuid4()),
-        "meta": {"lastUpdated": instant(datetime.now(UTC))},
+        "meta": {"lastUpdated": instant(updated)},
         "type": bundle_type,
     }
     if total is not None:
         document["total"] = total
-    document["link"] = links
+    if links:
+        document["link"] = links
+    else:
+        document["meta"]["tag"] = [_SUBSETTED]
     if entries:
         document["entry"] = entries
     return document
@@ -65,18 +81,21 @@ def search_entries(base_url: str, resource_type: str, found: Iterable[Stored]) -
 
 
 def history_entries(base_url: str, resource_type: str, versions: Iterable[Stored]) -> list[dict[str, Any]]:
-    """Entries of a history; a deletion has a request but no resource (FHIR R4, history)."""
+    """Entries of a history; a deletion has a request but no resource (FHIR R4, history).
+
+    HAPI tells of every first version as of a POST, also where the client chose the id.
+    """
     entries = []
     for stored in versions:
         local_url = f"{resource_type}/{stored.resource_id}"
         entry: dict[str, Any] = {"fullUrl": f"{base_url}/{local_url}"}
         if stored.document is not None:
             entry["resource"] = orjson.Fragment(stored.document)
-        entry["request"] = {"method": stored.method, "url": f"{local_url}/_history/{stored.version}"}
+        method = "POST" if stored.version == 1 else stored.method
+        entry["request"] = {"method": method, "url": f"{local_url}/_history/{stored.version}"}
         entry["response"] = {
-            "status": "201 Created" if stored.version == 1 else _OUTCOMES[stored.method],
+            "status": "201 Created" if stored.version == 1 else "200 OK",
             "etag": f'W/"{stored.version}"',
-            "lastModified": instant(stored.updated),
         }
         entries.append(entry)
     return entries

@@ -1,5 +1,6 @@
 """The search parameters that are served, and what each of them indexes in a resource."""
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,7 @@ from .dates import parse_time_range
 from .outcome import InvalidRequestError, UnprocessableError
 from .validation import FoundReference
 
-# HAPI keeps this many characters of a string or token for searching.
+# This many characters of a text are kept for searching.
 INDEXED_LENGTH: Final = 200
 
 _LITERAL_REFERENCE = re.compile(
@@ -144,6 +145,13 @@ def fold(text: str) -> str:
     return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()[:INDEXED_LENGTH]
 
 
+def indexed_token(text: str) -> str:
+    """A token as it is kept and searched: exact, whatever its length, as an index takes no long values."""
+    if len(text) <= INDEXED_LENGTH:
+        return text
+    return f"{text[:100]}…{hashlib.sha256(text.encode()).hexdigest()}"
+
+
 def index_rows(
     resource_type: str, resource: Resource, references: Iterable[tuple[str, str, str]]
 ) -> IndexRows:
@@ -157,9 +165,7 @@ def index_rows(
                 rows.strings.append((parameter.name, fold(value), value))
             elif parameter.kind == "token":
                 system, code = value
-                rows.tokens.append(
-                    (parameter.name, system and system[:INDEXED_LENGTH], code[:INDEXED_LENGTH])
-                )
+                rows.tokens.append((parameter.name, system and indexed_token(system), indexed_token(code)))
             else:
                 try:
                     low, high = parse_time_range(value)
@@ -171,16 +177,17 @@ def index_rows(
     return rows
 
 
-def split_reference(text: str, base_url: str) -> tuple[str, str] | None:
-    """``Type/id`` of a literal reference, relative or under this server's base; None for another form."""
-    match = _LITERAL_REFERENCE.fullmatch(text.removeprefix(base_url + "/"))
+def split_reference(text: str, base_url: str = "") -> tuple[str, str] | None:
+    """``Type/id`` of a literal reference, relative or under ``base_url``; None for another form."""
+    match = _LITERAL_REFERENCE.fullmatch(text.removeprefix(base_url + "/") if base_url else text)
     return (match["type"], match["id"]) if match else None
 
 
-def resolve_references(found: Iterable[FoundReference], base_url: str) -> list[tuple[str, str, str]]:
+def resolve_references(found: Iterable[FoundReference]) -> list[tuple[str, str, str]]:
     """Turn literal references into ``(path, type, id)``; the targets must then exist here.
 
-    Contained (``#id``) and ``urn:`` references stay as they are.
+    Contained (``#id``) references stay as they are. Like HAPI it takes an absolute address for another
+    server, also one under its own base.
 
     Raises:
         InvalidRequestError: the reference points to another server or is no reference at all.
@@ -188,9 +195,9 @@ def resolve_references(found: Iterable[FoundReference], base_url: str) -> list[t
     """
     resolved: list[tuple[str, str, str]] = []
     for item in found:
-        if item.reference.startswith(("#", "urn:")):
+        if item.reference.startswith("#"):
             continue
-        target = split_reference(item.reference, base_url)
+        target = split_reference(item.reference)
         if target is None:
             if "://" in item.reference:
                 raise InvalidRequestError(

@@ -96,6 +96,24 @@ def content_digest(resource: dict[str, Any]) -> bytes:
     return hashlib.sha256(orjson.dumps(content, default=_encode_other, option=orjson.OPT_SORT_KEYS)).digest()
 
 
+def with_labels_of(resource: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """The resource with the tags and security labels of its earlier version added to its own.
+
+    HAPI keeps them until they are removed by an operation of their own (FHIR R4, resource, tags on update).
+    """
+    before = earlier.get("meta", {})
+    meta = dict(resource.get("meta", {}))
+    for name in ("security", "tag"):
+        own = meta.get(name, [])
+        stated = {(label.get("system"), label.get("code")) for label in own}
+        kept = [
+            label for label in before.get(name, []) if (label.get("system"), label.get("code")) not in stated
+        ]
+        if kept:
+            meta[name] = [*kept, *own]
+    return {**resource, "meta": meta} if meta else resource
+
+
 def instant(moment: datetime) -> str:
     """Write a UTC time as HAPI writes ``meta.lastUpdated``: milliseconds and ``+00:00``."""
     return moment.isoformat(timespec="milliseconds")

@@ -1,9 +1,10 @@
 """The interactions on resources (FHIR R4, RESTful API), each one HTTP request."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
+from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +13,7 @@ from . import snapshots, storage
 from .bundles import bundle, history_entries, page_links, page_url, search_entries
 from .dates import parse_time_range
 from .definitions import IndexRows, index_rows, resolve_references
-from .documents import content_digest, dump, instant
+from .documents import content_digest, dump, instant, parse_resource, with_labels_of
 from .outcome import (
     ConflictError,
     FhirError,
@@ -23,6 +24,7 @@ from .outcome import (
     operation_outcome,
 )
 from .requests import (
+    assignable_id_of,
     base_url,
     expected_version,
     received_resource,
@@ -61,46 +63,53 @@ class Interactions:
         """POST [type]: the server assigns the id; ``If-None-Exist`` makes it conditional."""
         resource_type, base = resource_type_of(request), base_url(request, self._settings)
         resource = await received_resource(request, self._settings)
-        rows = _checked(resource_type, resource, base)
+        rows = _checked(resource_type, resource)
         condition = request.headers.get("if-none-exist")
         async with self._store.transaction() as connection:
             if condition is not None:
                 existing = await _existing(connection, resource_type, condition=condition, base=base)
                 if existing is not None:
                     return _written(request, resource_type, base=base, stored=existing, status=200)
-            stored = await storage.insert(connection, resource, resource_id=None, rows=rows)
+            assigned = str(uuid4()) if self._settings.client_ids == "any" else None
+            stored = await storage.insert(
+                connection, resource, resource_id=assigned, rows=rows, method="POST"
+            )
         return _written(request, resource_type, base=base, stored=stored, status=201)
 
     async def update(self, request: Request) -> Response:
         """PUT [type]/[id]: makes the next version, or the resource itself under an id the client chose.
 
-        Unchanged content makes no version. A stale ``If-Match`` is refused, also for an id not known yet.
+        Unchanged content makes no version. A stale ``If-Match`` is refused, but like HAPI not for an id that
+        was never used.
         """
-        resource_type, resource_id = resource_type_of(request), resource_id_of(request)
+        resource_type, resource_id = resource_type_of(request), assignable_id_of(request)
         base, expected = base_url(request, self._settings), expected_version(request)
         resource = await received_resource(request, self._settings)
         _check_body_id(resource, resource_id)
-        rows = _checked(resource_type, resource, base)
+        rows = _checked(resource_type, resource)
         async with self._store.transaction() as connection:
             current = await storage.find_row(connection, resource_type, resource_id)
             self._check_version(resource_type, resource_id, current=current, expected=expected)
             if current is None:
-                if resource_id.isdigit():
+                if resource_id.isdigit() and self._settings.client_ids == "alphanumeric":
                     raise InvalidRequestError(
                         f"HAPI-0960: Can not create resource with ID[{resource_id}], no resource with this "
                         "ID exists and clients may only assign IDs which contain at least one "
                         "non-numeric character"
                     )
                 stored = await storage.insert(connection, resource, resource_id=resource_id, rows=rows)
-            elif current.digest == content_digest(resource):
-                unchanged = await storage.read_current(connection, resource_type, resource_id)
-                if unchanged is None:
-                    raise NotFoundError(_unknown(resource_type, resource_id))
-                stored = unchanged
             else:
-                stored = await storage.update(
-                    connection, resource, resource_id=resource_id, current=current, rows=rows
+                before = await storage.read_version(
+                    connection, resource_type, resource_id, version=current.version
                 )
+                if before is not None and before.document is not None:
+                    resource = with_labels_of(resource, parse_resource(before.document.encode()))
+                if before is not None and current.digest == content_digest(resource):
+                    stored = before
+                else:
+                    stored = await storage.update(
+                        connection, resource, resource_id=resource_id, current=current, rows=rows
+                    )
         created = current is None or current.deleted
         return _written(request, resource_type, base=base, stored=stored, status=201 if created else 200)
 
@@ -111,7 +120,7 @@ class Interactions:
             stored = await storage.read_current(connection, resource_type, resource_id)
         if stored is None:
             raise NotFoundError(_unknown(resource_type, resource_id))
-        return _shown(request, stored)
+        return _shown(request, stored, base=base_url(request, self._settings))
 
     async def vread(self, request: Request) -> Response:
         """GET [type]/[id]/_history/[version]"""
@@ -127,20 +136,30 @@ class Interactions:
                 raise NotFoundError(_unknown(resource_type, resource_id))
         if stored is None:
             raise NotFoundError(f"HAPI-0979: Version is not valid for resource {resource_type}/{resource_id}")
-        return _shown(request, stored)
+        return _shown(request, stored, base=base_url(request, self._settings))
 
     async def delete(self, request: Request) -> Response:
-        """DELETE [type]/[id]: 200 also when there is nothing to delete; 409 while something refers to it."""
+        """DELETE [type]/[id]: 200 also when there is nothing to delete; 409 while something refers to it.
+
+        Like HAPI it takes no notice of ``If-Match``.
+        """
         resource_type, resource_id = resource_type_of(request), resource_id_of(request)
-        expected = expected_version(request)
+        location = f"{base_url(request, self._settings)}/{resource_type}/{resource_id}"
         async with self._store.transaction() as connection:
             current = await storage.find_row_for_deletion(connection, resource_type, resource_id)
             if current is None or current.deleted:
                 text = "was not found" if current is None else "has already been deleted"
-                return _information(f"Not deleted, resource {resource_type}/{resource_id} {text}.")
-            self._check_version(resource_type, resource_id, current=current, expected=expected)
+                if current is not None:
+                    location += f"/_history/{current.version}"
+                return _information(
+                    f"Not deleted, resource {resource_type}/{resource_id} {text}.",
+                    headers={"Content-Location": location},
+                )
             stored = await storage.delete(connection, resource_type, resource_id=resource_id, current=current)
-        return _information("Successfully deleted 1 resource(s).", headers={"ETag": f'W/"{stored.version}"'})
+        return _information(
+            "Successfully deleted 1 resource(s).",
+            headers={"Content-Location": f"{location}/_history/{stored.version}"},
+        )
 
     async def history(self, request: Request) -> Response:
         """GET [type]/[id]/_history, newest first; ``_count`` and ``_since`` as in FHIR."""
@@ -173,24 +192,30 @@ class Interactions:
                 )
             found = await storage.read_versions(connection, current.rid, versions[:count])
         self_url = f"{base}/{resource_type}/{resource_id}/_history"
+        if request.url.query:
+            self_url += f"?{request.url.query}"
         links = page_links(
             base, self_url=self_url, snapshot_id=snapshot_id, offset=0, count=count, size=len(versions)
         )
         entries = history_entries(base, resource_type, found)
-        return json_response(dump(bundle("history", links=links, total=len(versions), entries=entries)))
+        return _bundle_response("history", links=links, total=len(versions), entries=entries)
 
     async def search(self, request: Request) -> Response:
         """GET [type]?… and POST [type]/_search.
 
-        Like HAPI, ``total`` is given when the result fits one page or ``_total=accurate`` was asked.
+        ``total`` is given when the result fits one page or ``_total=accurate`` was asked; HAPI may give it
+        otherwise too. Like HAPI, an answer from a stored result tells the time of that search, ``no-store``
+        gives one page without links to others, and what was searched by POST is in no link.
         """
         resource_type, base = resource_type_of(request), base_url(request, self._settings)
         asked = await search_input(request, self._settings)
         plan = plan_search(resource_type, asked.parameters, base_url=base)
         count = self._page_size(self._settings.default_page_size if plan.count is None else plan.count)
-        limit = asked.max_results if asked.no_store else None
         query = f"{resource_type}?{urlencode(asked.parameters)}"
         self_url = f"{base}/{query}" if asked.parameters else f"{base}/{resource_type}"
+        if request.method == "POST":
+            self_url = f"{base}/{resource_type}/_search"
+        limit = min(count, asked.max_results or count) if asked.no_store and not plan.count_only else None
         async with self._store.connection() as connection:
             kept = None
             reuse = self._settings.reuse_search_seconds
@@ -199,31 +224,34 @@ class Interactions:
             members = kept.members if kept else await find(connection, plan, limit=limit)
             size = len(members)
             if plan.count_only:
-                links = [{"relation": "self", "url": self_url}]
-                return json_response(dump(bundle("searchset", links=links, total=size, entries=[])))
+                return _bundle_response("searchset", total=size)
             snapshot_id = kept.snapshot_id if kept else None
-            if asked.no_store:
-                count = size if limit is not None else count
-            elif snapshot_id is None and (size > count or reuse):
+            if kept is None and not asked.no_store and (size > count or (reuse and not asked.fresh)):
                 snapshot_id = await snapshots.keep(
                     connection,
-                    query=query,
+                    # Only what was searched with leave to reuse is answered again to others.
+                    query=resource_type if asked.fresh else query,
                     rid=None,
                     members=members,
                     retention_seconds=self._settings.search_retention_seconds,
                 )
             found = await storage.read_many(connection, members[:count])
-        total = size if size <= count or plan.accurate_total else None
+        is_whole = size < count if asked.no_store else size <= count
+        total = size if is_whole or plan.accurate_total else None
         links = page_links(base, self_url=self_url, snapshot_id=snapshot_id, offset=0, count=count, size=size)
         entries = search_entries(base, resource_type, found)
-        return json_response(dump(bundle("searchset", links=links, total=total, entries=entries)))
+        searched = kept.created if kept else None
+        return _bundle_response("searchset", links=links, total=total, entries=entries, searched=searched)
 
     async def page(self, request: Request) -> Response:
         """GET [base]?_getpages=…: a later page of a search or history."""
         base = base_url(request, self._settings)
         snapshot_id = request.query_params.get("_getpages")
         if snapshot_id is None:
-            raise InvalidRequestError("HAPI-0389: the base address serves only the pages of a search")
+            raise InvalidRequestError(
+                "HAPI-0287: This is the base URL of FHIR server. Unable to handle this request, as it does "
+                "not contain a resource type or operation name."
+            )
         offset = _whole_number(request.query_params.get("_getpagesoffset", "0"), "_getpagesoffset")
         default = str(self._settings.default_page_size)
         count = self._page_size(_whole_number(request.query_params.get("_count", default), "_count"))
@@ -249,7 +277,7 @@ class Interactions:
             size=size,
         )
         bundle_type = "searchset" if kept.rid is None else "history"
-        return json_response(dump(bundle(bundle_type, links=links, total=size, entries=entries)))
+        return _bundle_response(bundle_type, links=links, total=size, entries=entries, searched=kept.created)
 
     def _page_size(self, count: int) -> int:
         return min(count, self._settings.max_page_size)
@@ -257,7 +285,7 @@ class Interactions:
     def _check_version(
         self, resource_type: str, resource_id: str, *, current: Current | None, expected: str | None
     ) -> None:
-        if expected is None or (current is not None and expected == str(current.version)):
+        if expected is None or current is None or expected == str(current.version):
             return
         version = "?" if not expected.isdigit() else expected
         raise ConflictError(
@@ -267,9 +295,22 @@ class Interactions:
         )
 
 
-def _checked(resource_type: str, resource: dict[str, Any], base: str) -> IndexRows:
+def _bundle_response(
+    bundle_type: str,
+    *,
+    total: int | None,
+    links: list[dict[str, str]] | None = None,
+    entries: list[dict[str, Any]] | None = None,
+    searched: datetime | None = None,
+) -> Response:
+    moment = searched or datetime.now(UTC)
+    document = bundle(bundle_type, links=links or [], total=total, entries=entries or [], updated=moment)
+    return json_response(dump(document), headers={"Last-Modified": _http_date(moment)})
+
+
+def _checked(resource_type: str, resource: dict[str, Any]) -> IndexRows:
     found = validate_resource(resource_type, resource)
-    return index_rows(resource_type, resource, resolve_references(found, base))
+    return index_rows(resource_type, resource, resolve_references(found))
 
 
 def _check_body_id(resource: dict[str, Any], resource_id: str) -> None:
@@ -306,25 +347,34 @@ async def _existing(
 
 
 def _written(request: Request, resource_type: str, *, base: str, stored: Stored, status: int) -> Response:
-    headers = _version_headers(stored)
-    headers["Location"] = f"{base}/{resource_type}/{stored.resource_id}/_history/{stored.version}"
+    location = f"{base}/{resource_type}/{stored.resource_id}/_history/{stored.version}"
+    headers = {**_version_headers(stored), "Content-Location": location}
+    if request.method == "POST":
+        headers["Location"] = location
     if "return=minimal" in request.headers.get("prefer", "").replace(" ", ""):
         return Response(status_code=status, headers=headers)
     return json_response(stored.document or "", status=status, headers=headers)
 
 
-def _shown(request: Request, stored: Stored) -> Response:
+def _shown(request: Request, stored: Stored, *, base: str) -> Response:
+    resource_type = request.path_params["resource_type"]
+    location = f"{base}/{resource_type}/{stored.resource_id}/_history/{stored.version}"
     if stored.document is None:
-        raise GoneError(f"Resource was deleted at {instant(stored.updated)}")
-    headers = _version_headers(stored)
+        gone = outcome_response(GoneError(f"Resource was deleted at {instant(stored.updated)}"))
+        gone.headers["Location"] = location
+        return gone
+    headers = {**_version_headers(stored), "Content-Location": location}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return json_response(stored.document, headers=headers)
 
 
 def _version_headers(stored: Stored) -> dict[str, str]:
-    modified = stored.updated.astimezone(UTC).replace(microsecond=0)
-    return {"ETag": f'W/"{stored.version}"', "Last-Modified": format_datetime(modified, usegmt=True)}
+    return {"ETag": f'W/"{stored.version}"', "Last-Modified": _http_date(stored.updated)}
+
+
+def _http_date(moment: datetime) -> str:
+    return format_datetime(moment.astimezone(UTC).replace(microsecond=0), usegmt=True)
 
 
 def _information(text: str, *, headers: dict[str, str] | None = None) -> Response:

@@ -11,7 +11,6 @@
     ├── GoneError                410  deleted, or a page that is kept no longer
     ├── PreconditionError        412
     ├── TooLargeError            413
-    ├── UnsupportedMediaError    415
     └── UnprocessableError       422  well-formed, but breaks a rule of the specification
 
 ``diagnostics`` names elements by their path and never repeats a value: what a client sent may be about a
@@ -63,10 +62,6 @@ class PreconditionError(FhirError):
 
 class TooLargeError(FhirError):
     status = 413
-
-
-class UnsupportedMediaError(FhirError):
-    status = 415
 
 
 class UnprocessableError(FhirError):

@@ -13,7 +13,6 @@ from .outcome import (
     NotAcceptableError,
     NotFoundError,
     TooLargeError,
-    UnsupportedMediaError,
 )
 from .settings import FhirSettings
 from .validation import MODELS
@@ -21,8 +20,11 @@ from .validation import MODELS
 _JSON_TYPES: Final = frozenset(
     {"application/fhir+json", "application/json", "application/json+fhir", "text/json"}
 )
-_ACCEPTED: Final = _JSON_TYPES | {"*/*", "application/*", "text/*", ""}
+_OTHER_ENCODINGS: Final = frozenset(
+    {"application/fhir+xml", "application/xml", "text/xml", "application/fhir+turtle", "text/turtle"}
+)
 _FORMATS: Final = _JSON_TYPES | {"json"}
+_MOST_RESULTS: Final = 1000
 _RESOURCE_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _HOST = re.compile(r"[A-Za-z0-9.\-_]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 _ETAG = re.compile(r'\s*(?:W/)?"?(?P<version>[^"\s]*)"?\s*')
@@ -60,22 +62,31 @@ def resource_type_of(request: Request) -> str:
 
 
 def resource_id_of(request: Request) -> str:
+    """The id in the address, whatever its form: one that cannot be is merely not known."""
     resource_id: str = request.path_params["resource_id"]
+    return resource_id.replace("\x00", "?")
+
+
+def assignable_id_of(request: Request) -> str:
+    """The id in the address, which a resource is to be stored under."""
+    resource_id = resource_id_of(request)
     if not _RESOURCE_ID.fullmatch(resource_id):
-        raise InvalidRequestError("HAPI-0521: Invalid resource ID, it must match [A-Za-z0-9\\-\\.]{1,64}")
+        raise InvalidRequestError("HAPI-0521: Can not process entity, this is not a valid FHIR ID")
     return resource_id
 
 
 def check_accept(request: Request) -> None:
-    """Only JSON is spoken."""
+    """Only JSON is spoken. Types that FHIR has no encoding for do not count, as with HAPI."""
     wanted = request.query_params.get("_format")
     if wanted is not None:
         # An unencoded + in a query string arrives as a space.
         if wanted.replace(" ", "+") not in _FORMATS:
             raise NotAcceptableError("HAPI-0403: this server answers application/fhir+json only")
         return
-    offers = request.headers.get("accept", "*/*").split(",")
-    if not any(offer.partition(";")[0].strip().lower() in _ACCEPTED for offer in offers):
+    offers = {
+        offer.partition(";")[0].strip().lower() for offer in request.headers.get("accept", "*/*").split(",")
+    }
+    if offers and offers <= _OTHER_ENCODINGS:
         raise NotAcceptableError("HAPI-0403: this server answers application/fhir+json only")
 
 
@@ -94,9 +105,8 @@ async def received_resource(request: Request, settings: FhirSettings) -> dict[st
     """Read and parse a resource in the request body."""
     media_type = _media_type(request)
     if media_type not in _JSON_TYPES:
-        raise UnsupportedMediaError(
-            "HAPI-0448: Request has an unsupported Content-Type. Use application/fhir+json for FHIR content"
-        )
+        code = "0449: Incorrect Content-Type header value" if media_type else "0448: No Content-Type header"
+        raise InvalidRequestError(f"HAPI-{code} was provided in the request, use application/fhir+json")
     return parse_resource(await _body(request, settings))
 
 
@@ -105,18 +115,20 @@ async def search_input(request: Request, settings: FhirSettings) -> SearchInput:
     parameters = _parse_query(request.url.query)
     if request.method == "POST":
         if _media_type(request) != "application/x-www-form-urlencoded":
-            raise UnsupportedMediaError("HAPI-0446: POST _search needs application/x-www-form-urlencoded")
+            raise InvalidRequestError("HAPI-0446: POST _search needs application/x-www-form-urlencoded")
         body = await _body(request, settings)
         parameters += _parse_query(body.decode("utf-8", "replace"))
     control = {item.strip().lower() for item in request.headers.get("cache-control", "").split(",")}
-    limits = [item.removeprefix("max-results=") for item in control if item.startswith("max-results=")]
-    if any(not re.fullmatch(r"\d{1,9}", limit) for limit in limits):
-        raise InvalidRequestError("HAPI-0389: invalid max-results in Cache-Control")
+    limits = [int(item[12:]) for item in control if re.fullmatch(r"max-results=\d{1,9}", item)]
+    if any(limit > _MOST_RESULTS for limit in limits):
+        raise InvalidRequestError(
+            f"HAPI-1165: Cache-Control header max-results value must not exceed {_MOST_RESULTS}"
+        )
     return SearchInput(
         parameters,
         fresh="no-cache" in control or "no-store" in control,
         no_store="no-store" in control,
-        max_results=min(map(int, limits)) if limits else None,
+        max_results=min(limits, default=None),
     )
 
 

@@ -7,11 +7,12 @@ must all hold, values separated by commas are alternatives.
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 
 from .dates import parse_time_range
-from .definitions import INDEXED_LENGTH, SEARCH_PARAMETERS, SearchParameter, fold, split_reference
-from .outcome import InvalidRequestError
+from .definitions import SEARCH_PARAMETERS, SearchParameter, fold, indexed_token, split_reference
+from .outcome import InvalidRequestError, NotAllowedError
 from .storage import Connection
 
 _PREFIXED = re.compile(r"(?P<prefix>eq|ne|lt|le|gt|ge|sa|eb)?(?P<date>\d.*)")
@@ -21,6 +22,7 @@ _IGNORED: Final = frozenset({"_format", "_pretty"})
 _TOTALS: Final = frozenset({"none", "estimate", "accurate"})
 # The largest text in the "C" collation, so that a prefix is a range of the index.
 _AFTER_ALL: Final = "\U0010ffff"
+_WHOLE_DATE: Final = len("YYYY-MM-DD")
 
 # Whether a resource's time range satisfies a prefix, given the searched range as $low and $high.
 _RANGE_TESTS: Final = {
@@ -97,13 +99,9 @@ def plan_search(resource_type: str, parameters: Iterable[tuple[str, str]], *, ba
             continue
         name, _, modifier = key.partition(":")
         if name == "_id" and not modifier:
-            plan.conditions.append(
-                f"r.id = ANY({plan.bind([unescaped(part) for part in alternatives(name, value)])}::text[])"
-            )
+            plan.conditions.append(f"r.id = ANY({plan.bind(_ids(resource_type, value))}::text[])")
         elif name == "_lastUpdated" and not modifier:
-            plan.conditions.append(
-                _any_of(_date_test(plan, name, part, _INSTANT_TESTS) for part in alternatives(name, value))
-            )
+            plan.conditions.append(_date_test(plan, name, value, _INSTANT_TESTS))
         elif name in known:
             condition = _condition(plan, known[name], modifier=modifier, value=value, base_url=base_url)
             plan.conditions.append(condition)
@@ -140,7 +138,9 @@ def _condition(
     """One parameter's condition, its comma-separated values being alternatives."""
     if parameter.kind == "reference":
         return _reference_condition(plan, parameter, modifier=modifier, value=value, base_url=base_url)
-    if modifier and not (parameter.kind == "string" and modifier in ("exact", "contains")):
+    if modifier == "contains" and parameter.kind == "string":
+        raise NotAllowedError("HAPI-1258: :contains modifier is disabled on this server")
+    if modifier and not (parameter.kind == "string" and modifier == "exact"):
         raise InvalidRequestError(f"HAPI-1248: Modifier not supported for search parameter {parameter.name}")
     name = plan.bind(parameter.name)
     parts = alternatives(parameter.name, value)
@@ -149,7 +149,7 @@ def _condition(
     elif parameter.kind == "token":
         tests = [_token_test(plan, part) for part in parts]
     else:
-        tests = [_date_test(plan, parameter.name, part, _RANGE_TESTS) for part in parts]
+        tests = [_date_test(plan, parameter.name, value, _RANGE_TESTS)]
     table = f"{parameter.kind}_index"
     return f"r.rid IN (SELECT i.rid FROM {table} i WHERE i.parameter = {name} AND {_any_of(tests)})"  # noqa: S608
 
@@ -158,8 +158,6 @@ def _string_test(plan: SearchPlan, text: str, modifier: str) -> str:
     folded = fold(text)
     if modifier == "exact":
         return f"(i.folded = {plan.bind(folded)} AND i.exact = {plan.bind(text)})"
-    if modifier == "contains":
-        return f"strpos(i.folded, {plan.bind(folded)}) > 0"
     return f"(i.folded >= {plan.bind(folded)} AND i.folded < {plan.bind(folded + _AFTER_ALL)})"
 
 
@@ -167,8 +165,8 @@ def _token_test(plan: SearchPlan, part: str) -> str:
     """``code``, ``system|code``, ``|code`` (no system) or ``system|`` (any code of it)."""
     match = _SYSTEM_AND_CODE.fullmatch(part)
     if match is None:
-        return f"i.code = {plan.bind(unescaped(part)[:INDEXED_LENGTH])}"
-    system, code = (unescaped(text)[:INDEXED_LENGTH] for text in match.groups())
+        return f"i.code = {plan.bind(indexed_token(unescaped(part)))}"
+    system, code = (indexed_token(unescaped(text)) for text in match.groups())
     if not system and not code:
         raise InvalidRequestError("HAPI-0524: a token needs a system or a code")
     tests = [f"i.system = {plan.bind(system)}" if system else "i.system IS NULL"]
@@ -177,7 +175,13 @@ def _token_test(plan: SearchPlan, part: str) -> str:
     return "(" + " AND ".join(tests) + ")"
 
 
+def _ids(resource_type: str, value: str) -> list[str]:
+    return [unescaped(part).removeprefix(f"{resource_type}/") for part in alternatives("_id", value)]
+
+
 def _date_test(plan: SearchPlan, name: str, text: str, tests: dict[str, str]) -> str:
+    if "," in text:
+        raise InvalidRequestError("HAPI-1930: DateRange parameter does not support OR queries")
     match = _PREFIXED.fullmatch(text)
     try:
         if match is None:
@@ -185,7 +189,14 @@ def _date_test(plan: SearchPlan, name: str, text: str, tests: dict[str, str]) ->
         searched = parse_time_range(match["date"])
     except ValueError:
         raise InvalidRequestError(f"HAPI-1882: Invalid date/time format in search parameter {name}") from None
-    test = tests[match["prefix"] or "eq"]
+    prefix = match["prefix"] or "eq"
+    if tests is _RANGE_TESTS and len(match["date"]) < _WHOLE_DATE:
+        # HAPI compares a year or a month by one of its days: `ge` by the last, `le` by the first.
+        if prefix == "ge":
+            searched = searched._replace(low=searched.high - timedelta(days=1))
+        elif prefix == "le":
+            searched = searched._replace(high=searched.low + timedelta(days=1))
+    test = tests[prefix]
     low = plan.bind(searched.low) if "{low}" in test else ""
     high = plan.bind(searched.high) if "{high}" in test else ""
     return "(" + test.format(low=f"{low}::timestamptz", high=f"{high}::timestamptz") + ")"

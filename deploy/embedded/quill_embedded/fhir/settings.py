@@ -1,6 +1,7 @@
 """What can be set about the FHIR stand-in."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,8 @@ class FhirSettings:
         default_page_size: entries in a page when ``_count`` is absent.
         max_page_size: larger values of ``_count`` are reduced to this.
         search_retention_seconds: how long the pages of a search can be followed; later they are gone (410).
+        client_ids: HAPI's strategies. With ``alphanumeric`` ids of digits only are the server's (400), which
+            counts them; with ``any`` a client may choose every id and the server assigns UUIDs.
         reuse_search_seconds: HAPI answers an identical search from its stored result for 60 s. 0 turns
             that imitation off.
         stale_if_match_status: 409 as HAPI answers a stale ``If-Match``, or 412 as the specification asks.
@@ -27,6 +30,7 @@ class FhirSettings:
     default_page_size: int = 20
     max_page_size: int = 1000
     search_retention_seconds: float = 3600.0
+    client_ids: Literal["alphanumeric", "any"] = "alphanumeric"
     reuse_search_seconds: float = 0.0
     stale_if_match_status: int = 409
     max_body_bytes: int = 10 * 1024 * 1024

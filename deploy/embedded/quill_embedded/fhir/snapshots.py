@@ -4,7 +4,7 @@ HAPI keeps a search for an hour and answers 410 afterwards; so does this.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from .outcome import GoneError
@@ -19,6 +19,7 @@ class Snapshot:
     query: str
     rid: int | None
     members: list[int]
+    created: datetime
 
 
 async def keep(
@@ -51,24 +52,25 @@ async def page_of(connection: Connection, snapshot_id: str, *, retention_seconds
     except ValueError:
         raise GoneError(_gone("?")) from None
     row = await connection.fetchrow(
-        "SELECT query, rid, members FROM result_snapshot WHERE id = $1 AND created >= now() - $2::interval",
+        "SELECT query, rid, members, created FROM result_snapshot"
+        " WHERE id = $1 AND created >= now() - $2::interval",
         key,
         timedelta(seconds=retention_seconds),
     )
     if row is None:
         raise GoneError(_gone(str(key)))
-    return Snapshot(key, row["query"], row["rid"], row["members"])
+    return Snapshot(key, row["query"], row["rid"], row["members"], row["created"])
 
 
 async def reusable(connection: Connection, query: str, *, within_seconds: float) -> Snapshot | None:
     """The newest result of the very same search, if it is young enough to be answered again."""
     row = await connection.fetchrow(
-        "SELECT id, members FROM result_snapshot WHERE query = $1 AND rid IS NULL"
+        "SELECT id, members, created FROM result_snapshot WHERE query = $1 AND rid IS NULL"
         " AND created >= now() - $2::interval ORDER BY created DESC LIMIT 1",
         query,
         timedelta(seconds=within_seconds),
     )
-    return Snapshot(row["id"], query, None, row["members"]) if row else None
+    return Snapshot(row["id"], query, None, row["members"], row["created"]) if row else None
 
 
 def _gone(snapshot_id: str) -> str:

@@ -250,9 +250,14 @@ async def find_row_for_deletion(
 
 
 async def insert(
-    connection: Connection, resource: dict[str, Any], *, resource_id: str | None, rows: IndexRows
+    connection: Connection,
+    resource: dict[str, Any],
+    *,
+    resource_id: str | None,
+    rows: IndexRows,
+    method: str = "PUT",
 ) -> Stored:
-    """Store a first version; without an id the server assigns a number, as HAPI does.
+    """Store a first version; without an id it is given the next number.
 
     Raises:
         ConflictError: another writer made the same id at the same time.
@@ -272,7 +277,7 @@ async def insert(
     )
     if inserted is None:
         raise ConflictError(
-            "HAPI-0550: HAPI-0826: The operation has failed with a client-assigned ID constraint failure. "
+            "HAPI-0550: HAPI-0825: The operation has failed with a client-assigned ID constraint failure. "
             "This generally means that multiple clients are attempting to create the same resource at once"
         )
     stored = Stored(
@@ -282,7 +287,7 @@ async def insert(
         updated,
         stamped(resource, inserted["id"], version=1, updated=updated),
     )
-    await _add_version(connection, stored, method="POST" if resource_id is None else "PUT")
+    await _add_version(connection, stored, method=method)
     await _index(connection, stored.rid, rows)
     return stored
 

@@ -6,7 +6,10 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Final
+from xml.sax.saxutils import escape
 
 import asyncpg
 import orjson
@@ -16,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .endpoints import BASE_PATH, Endpoints
+from .endpoints import BASE_PATH, Endpoints, speaks_xml
 from .errors import OpenEhrError, UnauthorizedError, UnavailableError
 from .settings import OpenEhrSettings
 from .storage import Store
@@ -77,7 +80,7 @@ def create_openehr_app(settings: OpenEhrSettings) -> Starlette:
         headers = dict(error.headers or {}) if isinstance(error, HTTPException) else None
         phrase = {404: "Not Found", 405: "Method Not Allowed"}.get(status, "Internal Server Error")
         message = {404: "no such address", 405: "this method is not supported here"}.get(status, "failure")
-        return _error(status, phrase, message, headers=headers)
+        return _error(request, status, phrase, message=message, headers=headers)
 
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: refused})
     app.router.redirect_slashes = False
@@ -92,15 +95,15 @@ async def _answer(handler: Handler, request: Request, settings: OpenEhrSettings)
     try:
         return await handler(request)
     except OpenEhrError as error:
-        return _error(error.status, error.status.phrase, str(error))
+        return _error(request, error.status, error.status.phrase, message=str(error))
     except _UNREACHABLE as error:
         _logger.warning("database not reachable: %s", type(error).__name__)
         status = UnavailableError.status
-        return _error(status, status.phrase, "the database is not reachable")
+        return _error(request, status, status.phrase, message="the database is not reachable")
     except Exception as error:  # noqa: BLE001 - the last boundary
         # Only the kind of failure is logged: a message or traceback may hold what a client sent.
         _logger.error("unexpected failure: %s", type(error).__name__)
-        return _error(500, "Internal Server Error", "unexpected failure")
+        return _error(request, 500, "Internal Server Error", message="unexpected failure")
 
 
 def _authentication_refusal(request: Request, settings: OpenEhrSettings) -> Response | None:
@@ -114,9 +117,26 @@ def _authentication_refusal(request: Request, settings: OpenEhrSettings) -> Resp
     if secrets.compare_digest(given, f"{settings.username}:{settings.password}".encode()):
         return None
     status = UnauthorizedError.status
-    return _error(status, status.phrase, "credentials are required", headers={"WWW-Authenticate": "Basic"})
+    return _error(request, status, status.phrase, headers={"WWW-Authenticate": 'Basic realm="Realm"'})
 
 
-def _error(status: int, phrase: str, message: str, *, headers: dict[str, str] | None = None) -> Response:
-    body = orjson.dumps({"error": phrase, "message": message})
-    return Response(body, status_code=status, headers=headers, media_type="application/json")
+def _error(
+    request: Request,
+    status: int,
+    phrase: str,
+    *,
+    message: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """EHRbase's error document, in the client's format; what its framework refuses has a form of its own."""
+    if message is None or status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+        content = {"timestamp": moment, "status": status, "error": phrase, "path": request.url.path}
+    else:
+        content = {"error": phrase, "message": message}
+    if speaks_xml(request):
+        name = "HashMap" if "message" in content else "Map"
+        parts = "".join(f"<{key}>{escape(str(value))}</{key}>" for key, value in content.items())
+        body = f"<?xml version='1.0' encoding='UTF-8'?><{name}>{parts}</{name}>".encode()
+        return Response(body, status_code=status, headers=headers, media_type="application/xml")
+    return Response(orjson.dumps(content), status_code=status, headers=headers, media_type="application/json")

@@ -20,6 +20,7 @@ DEFAULT_STATUS: Final[dict[str, Any]] = {
 }
 
 _STATUS_ARCHETYPE: Final = "openEHR-EHR-EHR_STATUS.generic.v1"
+_SUBJECT_TYPES: Final = frozenset({"PERSON", "ORGANISATION", "GROUP", "AGENT", "ROLE", "PARTY", "ACTOR"})
 _SUBJECT_NAMESPACE = re.compile(r"[a-zA-Z][a-zA-Z0-9\-_:/&+?]*")
 
 
@@ -47,7 +48,7 @@ def read_status(body: bytes) -> tuple[dict[str, Any], Subject | None]:
     Raises:
         BadRequestError: not JSON, or a required attribute is missing or wrong.
     """
-    if not body.strip():
+    if body.strip() in (b"", b"null"):
         return dict(DEFAULT_STATUS), None
     try:
         status = orjson.loads(body)
@@ -57,8 +58,6 @@ def read_status(body: bytes) -> tuple[dict[str, Any], Subject | None]:
         raise BadRequestError("_type must be EHR_STATUS")
     if status.get("archetype_node_id") != _STATUS_ARCHETYPE:
         raise BadRequestError(f"archetype_node_id must be {_STATUS_ARCHETYPE}")
-    if not _text_at(status, "name", "value"):
-        raise BadRequestError("name must not be empty")
     for flag in ("is_queryable", "is_modifiable"):
         if not isinstance(status.get(flag), bool):
             raise BadRequestError(f"{flag} must be true or false")
@@ -69,12 +68,16 @@ def read_status(body: bytes) -> tuple[dict[str, Any], Subject | None]:
         return status, None
     namespace = _text_at(subject, "external_ref", "namespace")
     subject_id = _text_at(subject, "external_ref", "id", "value")
-    if not _text_at(subject, "external_ref", "type"):
-        raise BadRequestError("subject.external_ref.type must not be empty")
+    if _text_at(subject, "external_ref", "type") not in _SUBJECT_TYPES:
+        raise BadRequestError("subject.external_ref.type is missing or not a type of party")
     if not _SUBJECT_NAMESPACE.fullmatch(namespace):
         raise BadRequestError("subject.external_ref.namespace is missing or not a valid namespace")
     if not subject_id or "\x00" in subject_id:
         raise BadRequestError("subject.external_ref.id is missing or not valid")
+    if _text_at(subject, "external_ref", "id", "_type") == "GENERIC_ID" and not _text_at(
+        subject, "external_ref", "id", "scheme"
+    ):
+        raise BadRequestError("subject.external_ref.id.scheme is missing")
     return status, Subject(namespace, subject_id)
 
 

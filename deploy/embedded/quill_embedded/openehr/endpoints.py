@@ -7,6 +7,7 @@ import platform
 from typing import Any, Final
 from urllib.parse import quote
 from uuid import UUID, uuid4
+from xml.sax.saxutils import escape
 
 import orjson
 from starlette.requests import Request
@@ -23,6 +24,8 @@ BASE_PATH: Final = "/ehrbase/rest/openehr/v1"
 _VERSION: Final = "0.1.0"
 _XML: Final = "application/xml"
 _JSON: Final = "application/json"
+# EHRbase knows no better: every resource has the same time.
+_LAST_MODIFIED: Final = {"Last-Modified": "Thu, 01 Jan 1970 00:00:00 GMT"}
 
 
 class Endpoints:
@@ -33,30 +36,29 @@ class Endpoints:
         self._settings = settings
 
     async def status(self, request: Request) -> Response:
-        """GET /ehrbase/rest/status"""
-        _choose(request, _JSON)
-        return _json(
-            {
-                "ehrbase_version": f"{_VERSION} (Quill stand-in)",
-                "openehr_sdk_version": "none",
-                "archie_version": "none",
-                "jvm_version": f"none (Python {platform.python_version()})",
-                "os_version": platform.system(),
-                "postgres_version": await self._store.server_version(),
-            }
-        )
+        """GET /ehrbase/rest/status: like EHRbase in XML, unless JSON is asked for."""
+        told = {
+            "ehrbase_version": f"{_VERSION} (Quill stand-in)",
+            "openehr_sdk_version": "none",
+            "archie_version": "none",
+            "jvm_version": f"none (Python {platform.python_version()})",
+            "os_version": platform.system(),
+            "postgres_version": await self._store.server_version(),
+        }
+        if _JSON in request.headers.get("accept", "").lower():
+            return _json(told)
+        parts = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in told.items())
+        body = f"<?xml version='1.0' encoding='UTF-8'?><status>{parts}</status>".encode()
+        return Response(body, media_type=_XML)
 
     async def upload_template(self, request: Request) -> Response:
         """POST /definition/template/adl1.4: 201; the same id again 409; a bad template 400."""
         _choose(request, _XML)
-        if _media_type(request) not in (_XML, "text/xml"):
+        if _media_type(request) != _XML:
             raise UnsupportedMediaError("a template is uploaded as application/xml")
         template = read_template(await self._body(request))
         await self._store.add_template(template)
-        headers = {
-            "ETag": f'"{template.template_id}"',
-            "Location": f"{_base(request)}/definition/template/adl1.4/{quote(template.template_id)}",
-        }
+        headers = _template_headers(request, template.template_id)
         if _wants_representation(request):
             return Response(template.xml, status_code=201, headers=headers, media_type=_XML)
         return Response(status_code=201, headers=headers)
@@ -83,7 +85,7 @@ class Endpoints:
         if xml is None:
             raise NotFoundError("Operational template with this template ID not found")
         _choose(request, _XML)
-        return Response(xml, headers={"ETag": f'"{template_id}"'}, media_type=_XML)
+        return Response(xml, headers=_template_headers(request, template_id), media_type=_XML)
 
     async def create_ehr(self, request: Request) -> Response:
         """POST /ehr: 201; a subject that has an EHR 409."""
@@ -101,7 +103,7 @@ class Endpoints:
         _choose(request, _JSON)
         ehr_id = _uuid(request.path_params["ehr_id"])
         ehr = await self._store.ehr(ehr_id) if ehr_id else None
-        return self._found(ehr, "No EHR found with this ID")
+        return self._found(request, ehr, "No EHR found with this ID")
 
     async def get_ehr_by_subject(self, request: Request) -> Response:
         """GET /ehr?subject_id=…&subject_namespace=…"""
@@ -113,7 +115,7 @@ class Endpoints:
         if "\x00" in subject_id + namespace:
             raise BadRequestError("subject_id and subject_namespace must be text")
         ehr = await self._store.ehr_of(Subject(namespace, subject_id))
-        return self._found(ehr, "No EHR found for this subject")
+        return self._found(request, ehr, "No EHR found for this subject")
 
     async def _create(self, request: Request, ehr_id: UUID) -> Response:
         _choose(request, _JSON)
@@ -122,16 +124,16 @@ class Endpoints:
             raise UnsupportedMediaError("an EHR_STATUS is sent as application/json")
         status, subject = read_status(body)
         ehr = await self._store.add_ehr(ehr_id, status, subject)
-        headers = {"ETag": f'"{ehr_id}"', "Location": f"{_base(request)}/ehr/{ehr_id}"}
+        headers = _headers(f"{_base(request)}/ehr/{ehr_id}", ehr_id)
         if _wants_representation(request):
             return _json(show_ehr(ehr, self._settings.system_id), status=201, headers=headers)
         return Response(status_code=201, headers=headers)
 
-    def _found(self, ehr: Ehr | None, missing: str) -> Response:
+    def _found(self, request: Request, ehr: Ehr | None, missing: str) -> Response:
         if ehr is None:
             raise NotFoundError(missing)
         shown = show_ehr(ehr, self._settings.system_id)
-        return _json(shown, headers={"ETag": f'"{ehr.ehr_id}"'})
+        return _json(shown, headers=_headers(f"{_base(request)}/ehr/{ehr.ehr_id}", ehr.ehr_id))
 
     async def _body(self, request: Request) -> bytes:
         body = bytearray()
@@ -152,6 +154,23 @@ def _choose(request: Request, media_type: str) -> None:
     ]
     if not any(offer in (media_type, "*/*", "application/*", "") for offer in offers):
         raise NotAcceptableError(f"this answer can only be given as {media_type}")
+
+
+def speaks_xml(request: Request) -> bool:
+    """Whether XML is the first format a client names of those an error can be told in."""
+    for item in request.headers.get("accept", "").split(","):
+        offer = item.partition(";")[0].strip().lower()
+        if offer in (_XML, _JSON):
+            return offer == _XML
+    return False
+
+
+def _headers(location: str, tag: object) -> dict[str, str]:
+    return {"ETag": f'"{tag}"', "Location": location, **_LAST_MODIFIED}
+
+
+def _template_headers(request: Request, template_id: str) -> dict[str, str]:
+    return _headers(f"{_base(request)}/definition/template/adl1.4/{quote(template_id)}", template_id)
 
 
 def _media_type(request: Request) -> str:

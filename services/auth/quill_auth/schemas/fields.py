@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field
 
-from quill_shared.platform.schemas import Id, Text
+from quill_shared.platform.schemas import Text
 
 from ..domain import names
 
@@ -50,7 +50,6 @@ Name = Annotated[Text, Field(max_length=200), AfterValidator(_name)]
 Password = Annotated[Text, Field(max_length=LONGEST_TYPED, json_schema_extra={"format": "password"})]
 Slug = Annotated[Text, Field(max_length=64)]
 Slugs = Annotated[list[Slug], Field(max_length=200)]
-StrictId = Annotated[Id, Field(strict=True)]
 PatientId = Annotated[Text, Field(pattern=r"^[A-Za-z0-9.-]{1,64}$")]
 
 

@@ -4,9 +4,9 @@ from datetime import datetime
 
 from pydantic import Field
 
-from quill_shared.platform.schemas import RequestModel, ResponseModel, Text
+from quill_shared.platform.schemas import Id, RequestModel, ResponseModel, Text
 
-from .fields import LONGEST_TYPED, Email, Name, Password, StrictId, Username
+from .fields import LONGEST_TYPED, Email, Name, Password, Username
 
 
 class Login(RequestModel):
@@ -26,7 +26,7 @@ class Register(RequestModel):
     email: Email | None = None
     password: Password | None = None
     full_name: Name | None = None
-    organisation_id: StrictId | None = Field(
+    organisation_id: Id | None = Field(
         default=None, description="organisation to ask to join; an administrator decides"
     )
 
