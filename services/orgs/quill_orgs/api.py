@@ -12,6 +12,7 @@ from quill_shared.platform.pagination import PageRequest, page_request
 from quill_shared.platform.preconditions import IfMatch, entity_tag
 from quill_shared.platform.routing import Uow, router
 from quill_shared.platform.schemas import IdInAddress
+from quill_shared.platform.service_tokens import require_service
 
 from . import schemas
 from .directories import Accounts, Patients
@@ -181,3 +182,15 @@ async def shared_organisations(
     return schemas.SharedOrganisationList(
         organisations=[schemas.SharedOrganisation.model_validate(each) for each in found]
     )
+
+
+@routes.get(
+    "/internal/organizations/{organisation_id}",
+    include_in_schema=False,
+    dependencies=[Depends(require_service)],
+)
+async def organisation_for_services(
+    service: Service, organisation_id: OrganisationId
+) -> schemas.SharedOrganisation:
+    """One organisation, for services to which its first event has not come yet."""
+    return schemas.SharedOrganisation.model_validate(await service.summary(organisation_id))

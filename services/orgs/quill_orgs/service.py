@@ -107,6 +107,14 @@ class OrganisationService:
         )
         return organisation
 
+    async def summary(self, organisation_id: int) -> Organisation:
+        """One organisation.
+
+        Raises:
+            OrganisationNotFound: no such organisation.
+        """
+        return await self._existing(organisation_id)
+
     async def detail(self, organisation_id: int) -> dict[str, Any]:
         """The organisation with its staff and patients.
 

@@ -6,6 +6,7 @@ import pytest
 
 from quill_orgs.bootstrap import definition
 from quill_shared.platform.migrations import drift
+from quill_shared.platform.service_tokens import make
 from quill_shared.platform.tables import platform_metadata
 from quill_shared.platform.testing.postgres import TestDatabase
 from quill_shared.platform.testing.services import RunningService
@@ -149,6 +150,23 @@ async def test_a_change_to_a_version_not_meant_is_refused(
 
     assert (tag, first.status_code, first.headers["etag"]) == ('W/"1"', 200, 'W/"2"')
     assert (second.status_code, second.json()["error_code"]) == (412, "precondition_failed")
+
+
+async def test_only_services_ask_for_an_organisation_inside(
+    orgs: RunningService, make_organisation: MakeOrganisation
+) -> None:
+    organisation_id = await make_organisation()
+    path = f"/internal/organizations/{organisation_id}"
+    key = orgs.runtime.settings.service_key.get_secret_value()
+
+    async def ask(token: str, at: str = path) -> int:
+        return (await orgs.client.get(at, headers={"Authorization": f"Bearer {token}"})).status_code
+
+    assert await ask(make(key, caller="patients", audience="orgs")) == 200
+    assert await ask(make(key, caller="patients", audience="orgs"), "/internal/organizations/99") == 404
+    assert await ask(make(key, caller="patients", audience="auth")) == 401
+    assert await ask(make(key + "x", caller="patients", audience="orgs")) == 401
+    assert await ask(orgs.mint.token(perm="superadmin")) == 401
 
 
 async def test_a_feature_is_switched_once(orgs: RunningService, make_organisation: MakeOrganisation) -> None:
