@@ -18,7 +18,7 @@ from opentelemetry.propagate import inject
 from opentelemetry.trace import SpanKind
 
 from .context import current
-from .errors import BadGateway, GatewayTimeout, Unavailable
+from .errors import BadGateway, GatewayTimeout, Unavailable, UpstreamError
 from .telemetry import span
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -234,11 +234,14 @@ class UpstreamClient:
     async def _attempts(self, method: str, path: str, call: dict[str, Any], ends_at: float) -> httpx.Response:
         self._budget.called()
         attempt = 0
+        unknown: UpstreamError | None = None
         while True:
             attempt += 1
             try:
                 return await self._with_place(method, path, call, ends_at)
             except (Unavailable, BadGateway) as error:
+                if not isinstance(error, NotSent):
+                    unknown = error
                 retryable = isinstance(error, NotSent) or method in _IDEMPOTENT
                 pause = 0.05 * 2**attempt
                 in_time = asyncio.get_running_loop().time() + pause < ends_at
@@ -248,7 +251,8 @@ class UpstreamClient:
                     or self.breaker.is_open
                     or not self._budget.allows()
                 ):
-                    raise
+                    # What an earlier attempt did is not undone by a later one that did not get through.
+                    raise unknown or error from None
                 await asyncio.sleep(pause)
 
     async def _with_place(

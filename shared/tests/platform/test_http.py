@@ -74,6 +74,16 @@ async def test_a_post_that_cannot_have_arrived_is_retried() -> None:
     assert upstream.calls == ["POST", "POST"]
 
 
+async def test_a_first_attempt_that_may_have_arrived_is_not_forgotten() -> None:
+    upstream = Upstream(lambda n: httpx.ReadError("broken") if n == 1 else httpx.ConnectError("refused"))
+    async with client_of(upstream) as client:
+        with pytest.raises(Unavailable) as raised:
+            await client.request("PUT", "/x")
+
+    assert len(upstream.calls) > 1
+    assert not isinstance(raised.value, NotSent)
+
+
 @pytest.mark.parametrize("status", [200, 404, 409, 412, 422, 500])
 async def test_an_answer_is_an_answer(status: int) -> None:
     async with client_of(Upstream(lambda _: status)) as client:

@@ -1,0 +1,1 @@
+"""Patient demographics, kept in a FHIR server."""

@@ -1,0 +1,1 @@
+"""Everything that knows FHIR: documents, validation, mapping, the client of the FHIR server."""
