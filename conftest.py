@@ -105,6 +105,24 @@ class _TestRun:
                 return postgres.admin_dsn()
 
 
+_WANTED_BY_MARKER = {
+    "rabbitmq": "QUILL_TEST_RABBITMQ_URL",
+    "hapi": "QUILL_TEST_FHIR_URL",
+    "ehrbase": "QUILL_TEST_OPENEHR_URL",
+    "real": "QUILL_TEST_REAL",
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that want a server nobody named."""
+    absent = {marker for marker, variable in _WANTED_BY_MARKER.items() if not os.environ.get(variable)}
+    left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in absent)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        kept = set(items) - set(left_out)
+        items[:] = [item for item in items if item in kept]
+
+
 _RUN = pytest.StashKey[_TestRun]()
 
 

@@ -24,6 +24,12 @@ def status(subject_id: str = "p-1", namespace: str = "fhir", **changes: Any) -> 
     }
 
 
+def subject_of_type(kind: str, scheme: str | None = "fhir") -> dict[str, Any]:
+    identifier = {"_type": "GENERIC_ID", "value": "p-1", **({"scheme": scheme} if scheme else {})}
+    reference = {"_type": "PARTY_REF", "namespace": "fhir", "type": kind, "id": identifier}
+    return {"_type": "PARTY_SELF", "external_ref": reference}
+
+
 async def test_an_ehr_is_created_and_found_by_id_and_subject(openehr: httpx.AsyncClient) -> None:
     answer = await openehr.post("/ehr", json=status())
     ehr_id = answer.headers["etag"].strip('"')
@@ -75,14 +81,14 @@ async def test_an_unknown_ehr_is_not_found(openehr: httpx.AsyncClient) -> None:
         [],
         status(_type="EHR"),
         status(archetype_node_id="x"),
-        status(name={}),
-        status(name=None),
         status(is_queryable=None),
         status(is_modifiable="true"),
         status(subject=None),
         status(subject_id=""),
         status(namespace="9 bad"),
         status(subject={"_type": "PARTY_SELF", "external_ref": "x"}),
+        status(subject=subject_of_type("ANY")),
+        status(subject=subject_of_type("PERSON", scheme=None)),
     ],
 )
 async def test_a_bad_status_is_refused(openehr: httpx.AsyncClient, body: Any) -> None:

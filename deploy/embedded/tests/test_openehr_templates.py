@@ -80,9 +80,11 @@ async def test_media_types_are_held_to(openehr: httpx.AsyncClient) -> None:
 
 
 async def test_status_tells_the_versions(openehr: httpx.AsyncClient) -> None:
-    answer = await openehr.get("http://openehr.test/ehrbase/rest/status")
+    url = "http://openehr.test/ehrbase/rest/status"
+    answer = await openehr.get(url, headers={"Accept": "application/json"})
     assert answer.json()["ehrbase_version"]
     assert answer.json()["postgres_version"]
+    assert (await openehr.get(url)).headers["content-type"] == "application/xml"
 
 
 async def test_basic_authentication_can_be_asked_for(clean_database_url: str) -> None:

@@ -15,12 +15,17 @@ _REUSE_SECONDS = 60.0
 
 
 @pytest.fixture(scope="session")
-def embedded_fhir(postgres_server: PostgresServer) -> Iterator[Server]:
+def fhir_dsn(postgres_server: PostgresServer) -> Iterator[str]:
+    """An empty database for stand-ins."""
     with empty_database(postgres_server, "quill_conformance") as database:
-        dsn = database.owner_url.replace("postgresql+asyncpg://", "postgresql://", 1)
-        settings = FhirSettings(database_url=dsn, client_ids="any", reuse_search_seconds=_REUSE_SECONDS)
-        with served(create_fhir_app(settings)) as origin:
-            yield Server("embedded", f"{origin}/fhir")
+        yield database.owner_url.replace("postgresql+asyncpg://", "postgresql://", 1)
+
+
+@pytest.fixture(scope="session")
+def embedded_fhir(fhir_dsn: str) -> Iterator[Server]:
+    settings = FhirSettings(database_url=fhir_dsn, client_ids="any", reuse_search_seconds=_REUSE_SECONDS)
+    with served(create_fhir_app(settings)) as origin:
+        yield Server("embedded", f"{origin}/fhir")
 
 
 @pytest.fixture(scope="session")

@@ -3,17 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from quill_embedded.fhir import FhirSettings, create_fhir_app
 from quill_messaging.fhir.client import FhirServer as MessagingFhir
 from quill_patients.errors import RefusedUpstream, VersionConflict
 from quill_patients.fhir.client import HttpFhirPatients
 from quill_patients.fhir.mapping import searches_for
 from quill_shared.platform.http import UpstreamClient
 
-from ..servers import Server, unique
+from ..servers import Server, served, unique
 from .fhir import FhirClient, patient
 
 SYSTEM = "urn:test:mrn"
@@ -64,6 +65,19 @@ async def test_a_stale_update_is_a_conflict(patients: HttpFhirPatients) -> None:
 
     with pytest.raises(VersionConflict):
         await patients.update(patient_id, text_of(patient_id, active=False), version=1)
+
+
+async def test_a_stale_update_is_a_conflict_also_where_the_server_answers_as_fhir_says(fhir_dsn: str) -> None:
+    settings = FhirSettings(database_url=fhir_dsn, stale_if_match_status=412)
+    with served(create_fhir_app(settings)) as origin:
+        upstream = UpstreamClient("fhir", f"{origin}/fhir")
+        patients, patient_id = HttpFhirPatients(upstream), f"p-{unique()}"
+        await patients.create(patient_id, text_of(patient_id))
+        await patients.update(patient_id, text_of(patient_id, active=True), version=1)
+
+        with pytest.raises(VersionConflict):
+            await patients.update(patient_id, text_of(patient_id, active=False), version=1)
+        await upstream.close()
 
 
 async def test_of_several_updates_of_one_version_one_is_stored(patients: HttpFhirPatients) -> None:
@@ -197,7 +211,7 @@ async def test_changes_come_page_by_page_oldest_first(
 async def test_a_change_of_another_client_is_seen_by_the_next_look(
     patients: HttpFhirPatients, fhir: FhirClient
 ) -> None:
-    pages = [page async for page in patients.changes(None)]
+    pages = [page async for page in patients.changes(datetime.now(UTC) - timedelta(seconds=5))]
     as_of = pages[0].as_of
     assert isinstance(as_of, datetime)
     patient_id = f"p-{unique()}"

@@ -10,9 +10,11 @@ from ..servers import unique
 from .fhir import JSON, FhirClient, codes, patient, version
 
 WHOLE = """{"resourceType":"Patient","id":"ID",
-"meta":{"profile":["http://example.org/p"],"security":[{"system":"urn:s","code":"R"}],"tag":[{"system":"urn:t","code":"x"}]},
+"meta":{"profile":["http://example.org/p"],"security":[{"system":"urn:s","code":"R"}],
+ "tag":[{"system":"urn:t","code":"x"}]},
 "implicitRules":"http://example.org/rules","language":"en-GB",
-"text":{"status":"generated","div":"<div xmlns=\\"http://www.w3.org/1999/xhtml\\"><b>Hello</b>   &amp; more <br/></div>"},
+"text":{"status":"generated",
+ "div":"<div xmlns=\\"http://www.w3.org/1999/xhtml\\"><b>Hello</b>   &amp; more <br/></div>"},
 "contained":[{"resourceType":"Organization","id":"org1","name":"Org"}],
 "extension":[
  {"url":"urn:d1","valueDecimal":1.10},
@@ -131,7 +133,7 @@ async def test_resources_of_some_size_are_stored(fhir: FhirClient) -> None:
     assert (await fhir.get(f"Patient/{patient_id}")).json()["photo"] == content["photo"]
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str | bytes, set[str]]] = {
     "cut off": ('{"resourceType":"Patient",', {"HAPI-1861"}),
     "empty": ("", {"HAPI-1861"}),
     "a list": ("[]", {"HAPI-1861"}),

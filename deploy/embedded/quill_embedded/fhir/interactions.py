@@ -34,6 +34,7 @@ from .requests import (
 )
 from .search import SearchPlan, find, plan_search
 from .settings import FhirSettings
+from .snapshots import Snapshot
 from .storage import Connection, Current, Store, Stored
 from .validation import validate_resource
 
@@ -165,6 +166,7 @@ class Interactions:
         """GET [type]/[id]/_history, newest first; ``_count`` and ``_since`` as in FHIR."""
         resource_type, resource_id = resource_type_of(request), resource_id_of(request)
         base = base_url(request, self._settings)
+        began = datetime.now(UTC)
         count, since = self._settings.default_page_size, None
         for key, value in request.query_params.multi_items():
             if key == "_count":
@@ -181,24 +183,24 @@ class Interactions:
             if current is None:
                 raise NotFoundError(_unknown(resource_type, resource_id))
             versions = await storage.version_numbers(connection, current.rid, since=since)
-            snapshot_id = None
+            kept = None
             if len(versions) > count:
-                snapshot_id = await snapshots.keep(
-                    connection,
-                    query=resource_type,
-                    rid=current.rid,
-                    members=versions,
-                    retention_seconds=self._settings.search_retention_seconds,
-                )
+                kept = Snapshot(uuid4(), resource_type, current.rid, versions, began)
+                await self._keep(connection, kept)
             found = await storage.read_versions(connection, current.rid, versions[:count])
         self_url = f"{base}/{resource_type}/{resource_id}/_history"
         if request.url.query:
             self_url += f"?{request.url.query}"
         links = page_links(
-            base, self_url=self_url, snapshot_id=snapshot_id, offset=0, count=count, size=len(versions)
+            base,
+            self_url=self_url,
+            snapshot_id=kept.snapshot_id if kept else None,
+            offset=0,
+            count=count,
+            size=len(versions),
         )
         entries = history_entries(base, resource_type, found)
-        return _bundle_response("history", links=links, total=len(versions), entries=entries)
+        return _bundle_response("history", links=links, total=len(versions), entries=entries, searched=began)
 
     async def search(self, request: Request) -> Response:
         """GET [type]?… and POST [type]/_search.
@@ -215,6 +217,7 @@ class Interactions:
         self_url = f"{base}/{query}" if asked.parameters else f"{base}/{resource_type}"
         if request.method == "POST":
             self_url = f"{base}/{resource_type}/_search"
+        began = datetime.now(UTC)
         limit = min(count, asked.max_results or count) if asked.no_store and not plan.count_only else None
         async with self._store.connection() as connection:
             kept = None
@@ -224,23 +227,25 @@ class Interactions:
             members = kept.members if kept else await find(connection, plan, limit=limit)
             size = len(members)
             if plan.count_only:
-                return _bundle_response("searchset", total=size)
-            snapshot_id = kept.snapshot_id if kept else None
+                return _bundle_response("searchset", total=size, searched=began)
             if kept is None and not asked.no_store and (size > count or (reuse and not asked.fresh)):
-                snapshot_id = await snapshots.keep(
-                    connection,
-                    # Only what was searched with leave to reuse is answered again to others.
-                    query=resource_type if asked.fresh else query,
-                    rid=None,
-                    members=members,
-                    retention_seconds=self._settings.search_retention_seconds,
-                )
+                # Only what was searched with leave to reuse is answered again to others.
+                name = resource_type if asked.fresh else query
+                kept = Snapshot(uuid4(), name, None, members, began)
+                await self._keep(connection, kept)
             found = await storage.read_many(connection, members[:count])
         is_whole = size < count if asked.no_store else size <= count
         total = size if is_whole or plan.accurate_total else None
-        links = page_links(base, self_url=self_url, snapshot_id=snapshot_id, offset=0, count=count, size=size)
+        links = page_links(
+            base,
+            self_url=self_url,
+            snapshot_id=kept.snapshot_id if kept else None,
+            offset=0,
+            count=count,
+            size=size,
+        )
         entries = search_entries(base, resource_type, found)
-        searched = kept.created if kept else None
+        searched = kept.created if kept else began
         return _bundle_response("searchset", links=links, total=total, entries=entries, searched=searched)
 
     async def page(self, request: Request) -> Response:
@@ -279,6 +284,9 @@ class Interactions:
         bundle_type = "searchset" if kept.rid is None else "history"
         return _bundle_response(bundle_type, links=links, total=size, entries=entries, searched=kept.created)
 
+    async def _keep(self, connection: Connection, result: Snapshot) -> None:
+        await snapshots.keep(connection, result, retention_seconds=self._settings.search_retention_seconds)
+
     def _page_size(self, count: int) -> int:
         return min(count, self._settings.max_page_size)
 
@@ -301,11 +309,10 @@ def _bundle_response(
     total: int | None,
     links: list[dict[str, str]] | None = None,
     entries: list[dict[str, Any]] | None = None,
-    searched: datetime | None = None,
+    searched: datetime,
 ) -> Response:
-    moment = searched or datetime.now(UTC)
-    document = bundle(bundle_type, links=links or [], total=total, entries=entries or [], updated=moment)
-    return json_response(dump(document), headers={"Last-Modified": _http_date(moment)})
+    document = bundle(bundle_type, links=links or [], total=total, entries=entries or [], updated=searched)
+    return json_response(dump(document), headers={"Last-Modified": _http_date(searched)})
 
 
 def _checked(resource_type: str, resource: dict[str, Any]) -> IndexRows:

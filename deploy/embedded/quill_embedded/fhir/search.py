@@ -15,7 +15,7 @@ from .definitions import SEARCH_PARAMETERS, SearchParameter, fold, indexed_token
 from .outcome import InvalidRequestError, NotAllowedError
 from .storage import Connection
 
-_PREFIXED = re.compile(r"(?P<prefix>eq|ne|lt|le|gt|ge|sa|eb)?(?P<date>\d.*)")
+_PREFIXED = re.compile(r"(?P<prefix>eq|ne|lt|le|gt|ge|sa|eb|ap)?(?P<date>\d.*)")
 _ALTERNATIVE = re.compile(r"(?:[^\\,]|\\.|\\$)+", re.DOTALL)
 _SYSTEM_AND_CODE = re.compile(r"(?P<system>(?:[^\\|]|\\.)*)\|(?P<code>.*)", re.DOTALL)
 _IGNORED: Final = frozenset({"_format", "_pretty"})
@@ -183,9 +183,16 @@ def _date_test(plan: SearchPlan, name: str, text: str, tests: dict[str, str]) ->
     if "," in text:
         raise InvalidRequestError("HAPI-1930: DateRange parameter does not support OR queries")
     match = _PREFIXED.fullmatch(text)
+    if match is None:
+        code = (
+            "1941: Invalid prefix"
+            if re.match("[a-z]{2}[0-9]", text)
+            else "1940: Invalid date/time/quantity format"
+        )
+        raise InvalidRequestError(f"HAPI-{code} in search parameter {name}")
+    if match["prefix"] == "ap":
+        raise InvalidRequestError("HAPI-1925: Unknown comparator: APPROXIMATE")
     try:
-        if match is None:
-            raise ValueError(name)
         searched = parse_time_range(match["date"])
     except ValueError:
         raise InvalidRequestError(f"HAPI-1882: Invalid date/time format in search parameter {name}") from None
@@ -225,7 +232,7 @@ def _reference_condition(
 
 def _set_count(plan: SearchPlan, value: str) -> None:
     if not re.fullmatch(r"\d{1,9}", value):
-        raise InvalidRequestError("HAPI-0468: Invalid value for _count: it must be a whole number")
+        raise InvalidRequestError("HAPI-0375: Invalid _count value: it must be a whole number")
     plan.count = int(value)
     plan.count_only = plan.count_only or plan.count == 0
 

@@ -5,7 +5,7 @@ HAPI keeps a search for an hour and answers 410 afterwards; so does this.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from .outcome import GoneError
 from .storage import Connection
@@ -13,7 +13,10 @@ from .storage import Connection
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A kept result: resources' row ids, or for a history (``rid`` set) the versions of one resource."""
+    """A kept result: resources' row ids, or for a history (``rid`` set) the versions of one resource.
+
+    ``created`` is a time before the search began: a write that the result misses is never older.
+    """
 
     snapshot_id: UUID
     query: str
@@ -22,23 +25,20 @@ class Snapshot:
     created: datetime
 
 
-async def keep(
-    connection: Connection, *, query: str, rid: int | None, members: list[int], retention_seconds: float
-) -> UUID:
+async def keep(connection: Connection, snapshot: Snapshot, *, retention_seconds: float) -> None:
     """Store a result and drop those that have expired."""
-    snapshot_id = uuid4()
     await connection.execute(
-        "INSERT INTO result_snapshot (id, query, rid, members) VALUES ($1, $2, $3, $4)",
-        snapshot_id,
-        query,
-        rid,
-        members,
+        "INSERT INTO result_snapshot (id, query, rid, members, created) VALUES ($1, $2, $3, $4, $5)",
+        snapshot.snapshot_id,
+        snapshot.query,
+        snapshot.rid,
+        snapshot.members,
+        snapshot.created,
     )
     await connection.execute(
         "DELETE FROM result_snapshot WHERE created < now() - $1::interval",
         timedelta(seconds=retention_seconds),
     )
-    return snapshot_id
 
 
 async def page_of(connection: Connection, snapshot_id: str, *, retention_seconds: float) -> Snapshot:
