@@ -186,6 +186,31 @@ async def test_people_are_found_by_what_is_typed(
     assert set(found) == ({patient_id} if is_found else set())
 
 
+@pytest.mark.parametrize(
+    ("range_", "expected"),
+    [
+        ("ge1980-02", "first last exact month"),
+        ("le1980-02", "first last before exact month"),
+        ("ge1980", "first last before exact month"),
+        ("le1980", "first last before exact month"),
+        ("ge1981", ""),
+        ("le1979", ""),
+    ],
+)
+async def test_a_range_from_or_to_a_month_or_year_holds_all_of_it(
+    patients: HttpFhirPatients, range_: str, expected: str
+) -> None:
+    suffix = unique()
+    born = {"first": "1980-02-01", "last": "1980-02-29", "before": "1980-01-31", "exact": "1980-02-03"}
+    for name, day in {**born, "month": "1980-02"}.items():
+        await patients.create(f"{name}-{suffix}", text_of(f"{name}-{suffix}", birthDate=day))
+
+    among = [f"{name}-{suffix}" for name in (*born, "month")]
+    found = await patients.search([("birthdate", range_)], among=among)
+
+    assert {each.patient_id.partition("-")[0] for each in found} == set(expected.split())
+
+
 async def test_changes_come_page_by_page_oldest_first(
     patients: HttpFhirPatients, monkeypatch: pytest.MonkeyPatch
 ) -> None:

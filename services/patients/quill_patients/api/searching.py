@@ -21,9 +21,9 @@ from ..sealing import Seal
 _FORM: Final = "application/x-www-form-urlencoded"
 _IGNORED: Final = frozenset({"_format", "_pretty"})
 _MODIFIERS: Final = {
-    "name": ("exact", "contains"),
-    "family": ("exact", "contains"),
-    "given": ("exact", "contains"),
+    "name": ("exact",),
+    "family": ("exact",),
+    "given": ("exact",),
 }
 _DATE: Final = re.compile(r"(eq|ne|lt|le|gt|ge|sa|eb)?[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?")
 _SHOWN: Final = re.compile(r"[A-Za-z_:.-]{1,40}")
@@ -101,8 +101,8 @@ def _criterion(name: str, value: str) -> tuple[str, str]:
         raise bad_parameter("is not supported", name)
     if not value.strip() or len(value) > _LONGEST_VALUE or not storable(value):
         raise bad_parameter("has no usable value", name)
-    if plain == "birthdate" and not all(_DATE.fullmatch(part) for part in value.split(",")):
-        raise bad_parameter("must be a date", name)
+    if plain == "birthdate" and not _DATE.fullmatch(value):
+        raise bad_parameter("must be one date", name)
     return name, value
 
 

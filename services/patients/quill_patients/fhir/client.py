@@ -1,9 +1,11 @@
 """The FHIR server behind a Protocol, and its adapter over HTTP (FHIR R4, RESTful API).
 
 The adapter hides where servers differ: HAPI answers 409 to a stale If-Match where the specification
-says 412, and reuses search results for a minute unless told not to.
+says 412, reuses search results for a minute unless told not to, and takes `ge` of a month or a year for
+its last day, `le` for its first.
 """
 
+import calendar
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ _SEARCH: Final = {"Accept": MEDIA_TYPE, "Content-Type": "application/x-www-form-
 _FRESH: Final = {"Cache-Control": "no-cache"}
 _HAPI_CODE: Final = re.compile(r"HAPI-\d{1,5}")
 _SWEEP_PAGE: Final = 200
+_OPEN_RANGE: Final = re.compile(r"(ge|le)([0-9]{4})(?:-([0-9]{2}))?")
 
 Criteria = Sequence[tuple[str, str]]
 """Search parameters; a name given twice must hold twice."""
@@ -164,7 +167,7 @@ class HttpFhirPatients:
         self, criteria: Criteria, *, among: Sequence[str] | None = None, limit: int | None = None
     ) -> list[Patient]:
         """See `FhirPatients.search`."""
-        asked = list(criteria)
+        asked = [(name, _whole_date(value) if name == "birthdate" else value) for name, value in criteria]
         if among is not None:
             asked.append(("_id", ",".join(among)))
         count = limit or (len(among) if among is not None else _SWEEP_PAGE)
@@ -223,6 +226,20 @@ class HttpFhirPatients:
         if _origin(url) != self._origin:
             raise BadGateway("The FHIR server linked to another server")
         return _page(_expected(await self._client.request("GET", url, headers=_READ), 200))
+
+
+def _whole_date(value: str) -> str:
+    """`ge1980` as `ge1980-01-01` and `le1980-02` as `le1980-02-29`, which every server takes for the same."""
+    match = _OPEN_RANGE.fullmatch(value)
+    if match is None:
+        return value
+    prefix, year, month = match.groups()
+    if prefix == "ge":
+        return f"ge{year}-{month or '01'}-01"
+    last = int(month or 12)
+    if not (0 < last <= 12 and int(year) > 0):
+        return value
+    return f"le{year}-{last:02}-{calendar.monthrange(int(year), last)[1]}"
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

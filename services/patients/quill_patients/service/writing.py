@@ -14,13 +14,13 @@ from quill_shared.kernel.access.repository import organisations_of, primary_orga
 from quill_shared.kernel.principal import Principal
 from quill_shared.platform.clock import now
 from quill_shared.platform.database import UnitOfWork
-from quill_shared.platform.errors import GatewayTimeout
+from quill_shared.platform.errors import FieldError, GatewayTimeout, Unprocessable
 from quill_shared.platform.http import NotSent
 from quill_shared.platform.identifiers import new_id
 from quill_shared.platform.intents import abandon, begin, finish
 
 from .. import repository
-from ..domain import likely_same
+from ..domain import InvalidValueError, assignable_id, likely_same
 from ..errors import (
     NotOwnOrganisation,
     OrganisationNotFound,
@@ -157,6 +157,7 @@ class PatientWriting:
                 raise PatientNotFound
             if expected is not None:
                 raise PatientChanged
+            _require_assignable(patient_id)
             organisation_id = await self._organisation(principal, organisation_id)
             identifiers = nhs_identifiers(resource) | {own_id(patient_id)}
             return await self._store(principal, resource, identifiers, organisation_id), True
@@ -325,3 +326,12 @@ class PatientWriting:
         visible = [each for each in ids if await self._access.may_view(principal, each)]
         await self._uow.rollback()
         return visible
+
+
+def _require_assignable(patient_id: str) -> None:
+    """Some FHIR servers take an id of digits only and others do not: Quill never chooses one."""
+    try:
+        assignable_id(patient_id)
+    except InvalidValueError as error:
+        fault: FieldError = {"loc": ["body", "id"], "msg": str(error), "type": "invalid_id"}
+        raise Unprocessable([fault], "The resource is not a valid Patient", code="invalid_resource") from None
