@@ -1,7 +1,9 @@
-"""`python -m quill_backends up|down|status`: the real servers on this machine."""
+"""`python -m quill_backends up|down|status|test`: the real servers on this machine."""
 
 import argparse
+import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = commands.add_parser(
         "status", help="say what runs; exit status 1 if something wanted does not answer"
     )
+    test = commands.add_parser(
+        "test", help="start what does not run, and run a command that tests against it"
+    )
+    test.add_argument("command_line", nargs=argparse.REMAINDER, metavar="COMMAND")
     for command in (up, down, status):
         command.add_argument("--only", nargs="+", choices=SERVERS, default=list(SERVERS), metavar="SERVER")
     up.add_argument(
@@ -37,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             begun = time.monotonic()
             database = cast('Literal["h2", "postgresql"] | None', options.hapi_database)
             _show(ensure(options.only, hapi_database=database, say=_say), time.monotonic() - begun)
+        elif options.command == "test":
+            return _test(ensure(hapi_database="postgresql", say=_say), options.command_line)
         elif options.command == "down":
             stop(options.only, say=_say)
         else:
@@ -83,6 +91,18 @@ def _status(only: Sequence[str]) -> int:
             f"  {server.name:9} {version:8} {health}, port {server.port}, process {process.pid}, {memory} MiB"
         )
     return 0 if well else 1
+
+
+def _test(backends: Backends, command: Sequence[str]) -> int:
+    """Runs `command` with the addresses that the test suites look for, and returns its exit status."""
+    addresses = {
+        "QUILL_TEST_RABBITMQ_URL": backends.rabbitmq_url,
+        "QUILL_TEST_FHIR_URL": backends.fhir_url,
+        "QUILL_TEST_OPENEHR_URL": backends.openehr_url,
+        "QUILL_TEST_OPENEHR_USERNAME": backends.openehr_username,
+        "QUILL_TEST_OPENEHR_PASSWORD": backends.openehr_password,
+    }
+    return subprocess.run(command, env={**os.environ, **addresses}, check=False).returncode  # noqa: S603
 
 
 def _say(text: str) -> None:

@@ -334,7 +334,8 @@ async def test_what_somebody_else_published_without_properties_is_parked_with_an
 async def test_a_wrong_password_is_not_logged(rabbitmq_url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="quill_shared")
     password = secrets.token_hex(8)
-    transport = RabbitMQTransport(rabbitmq_url.replace("guest:guest@", f"guest:{password}@"))
+    address = rabbitmq_url.rpartition("@")[2]
+    transport = RabbitMQTransport(f"amqp://guest:{password}@{address}")
     await transport.start()
     await until(lambda: "broker not reached" in caplog.text)
     await transport.close()
