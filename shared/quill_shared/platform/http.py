@@ -206,8 +206,15 @@ class UpstreamClient:
         data: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         deadline: float | None = None,
+        repeatable: bool | None = None,
     ) -> httpx.Response:
         """One call with everything above. Any answer below 500 is returned as it is; so is a 500.
+
+        Args:
+            deadline: seconds for this call instead of the policy's.
+            repeatable: whether a call that may have arrived is sent again; by default what HTTP calls
+                idempotent (RFC 9110 §9.2.2). False for a conditional write: its own first attempt would
+                make the second one fail.
 
         Raises:
             NotSent: refused by the breaker, no place free in time, or no connection: nothing happened.
@@ -227,11 +234,15 @@ class UpstreamClient:
             sent.setdefault("X-Request-ID", current().request_id)
             call = {"params": params, "json": json, "content": content, "data": data, "headers": sent}
             ends_at = asyncio.get_running_loop().time() + limit
-            response = await self._attempts(method, path, call, ends_at)
+            if repeatable is None:
+                repeatable = method in _IDEMPOTENT
+            response = await self._attempts(method, path, call, ends_at, repeatable=repeatable)
             recorded.set_attribute("http.response.status_code", response.status_code)
             return response
 
-    async def _attempts(self, method: str, path: str, call: dict[str, Any], ends_at: float) -> httpx.Response:
+    async def _attempts(
+        self, method: str, path: str, call: dict[str, Any], ends_at: float, *, repeatable: bool
+    ) -> httpx.Response:
         self._budget.called()
         attempt = 0
         unknown: UpstreamError | None = None
@@ -242,7 +253,7 @@ class UpstreamClient:
             except (Unavailable, BadGateway) as error:
                 if not isinstance(error, NotSent):
                     unknown = error
-                retryable = isinstance(error, NotSent) or method in _IDEMPOTENT
+                retryable = isinstance(error, NotSent) or repeatable
                 pause = 0.05 * 2**attempt
                 in_time = asyncio.get_running_loop().time() + pause < ends_at
                 if (

@@ -74,6 +74,15 @@ async def test_a_post_that_cannot_have_arrived_is_retried() -> None:
     assert upstream.calls == ["POST", "POST"]
 
 
+async def test_a_conditional_write_is_not_sent_twice() -> None:
+    upstream = Upstream(lambda _: httpx.ReadError("broken"))
+    async with client_of(upstream) as client:
+        with pytest.raises(Unavailable):
+            await client.request("PUT", "/x", headers={"If-Match": 'W/"1"'}, repeatable=False)
+
+    assert upstream.calls == ["PUT"]
+
+
 async def test_a_first_attempt_that_may_have_arrived_is_not_forgotten() -> None:
     upstream = Upstream(lambda n: httpx.ReadError("broken") if n == 1 else httpx.ConnectError("refused"))
     async with client_of(upstream) as client:
