@@ -22,14 +22,14 @@ export UV_SYSTEM_CERTS ?= true
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-run: $(STAMP) ## Start the whole of Quill on this machine (Ctrl-C stops it)
-	@exec $(PY) -m quill_embedded $(ARGS)
+run: $(STAMP) ## Start the whole of Quill on this machine (BACKENDS=real: on the real servers); Ctrl-C stops it
+	@exec $(PY) -m quill_embedded run $(if $(BACKENDS),--backends $(BACKENDS)) $(ARGS)
 
 reset: $(STAMP) ## Delete the local data and start afresh next time
-	@exec $(PY) -m quill_embedded reset $(ARGS)
+	@exec $(PY) -m quill_embedded reset $(if $(BACKENDS),--backends $(BACKENDS)) $(ARGS)
 
 demo: $(STAMP) ## Walk through a first day with Quill, against a running `make run`
-	@exec $(VENV)/bin/quill demo $(ARGS)
+	@$(if $(BACKENDS),export QUILL_DATA_DIR="$${QUILL_DATA_DIR:-$$($(PY) -m quill_embedded where --backends $(BACKENDS))}"; )exec $(VENV)/bin/quill demo $(ARGS)
 
 test: $(STAMP) ## Run the tests (those of a real server where QUILL_TEST_… names one)
 	@exec $(PY) -m pytest -n $(WORKERS) $(ARGS)

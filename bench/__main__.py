@@ -1,6 +1,8 @@
-"""`make bench`: every measurement, one after the other."""
+"""`make bench`: every measurement, one after the other. Arguments are for that of the gateway."""
 
-from . import gateway
+import sys
+
+from . import backends, gateway
 
 if __name__ == "__main__":
-    gateway.main()
+    sys.exit(gateway.main() | backends.main([]))

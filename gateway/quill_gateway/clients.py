@@ -9,6 +9,7 @@ from typing import NamedTuple
 __all__ = ["Client", "Clients"]
 
 _HOST = re.compile(rb"[A-Za-z0-9.\-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+_WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")
 
 
 class Client(NamedTuple):
@@ -42,7 +43,7 @@ class Clients:
         if self._trusted and self._is_trusted(peer):
             chain = found.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
             for hop in reversed(chain):
-                parsed = _parse(hop.strip())
+                parsed = _hop(hop.strip())
                 if parsed is None:
                     break
                 address = str(parsed)
@@ -61,6 +62,12 @@ class Clients:
         return parsed is not None and any(parsed in network for network in self._trusted)
 
 
+def _hop(text: str) -> IPv4Address | IPv6Address | None:
+    """An entry of X-Forwarded-For; some proxies write the port too, IPv6 addresses then in brackets."""
+    found = _WITH_PORT.fullmatch(text)
+    return _parse((found[1] or found[2]) if found else text)
+
+
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text)
@@ -76,4 +83,4 @@ def _rate_key(address: str) -> str:
     parsed = _parse(address)
     if isinstance(parsed, IPv6Address):
         return str(ip_network((parsed, 64), strict=False))
-    return address
+    return address if parsed is None else str(parsed)

@@ -1,15 +1,16 @@
 """The data path: raw ASGI in, aiohttp out (ADR 0003).
 
 Checks in the order of the contract: path and method, header limits, body size, rate limit, session,
-CSRF; then the request goes to its service as it is, in both directions as a stream. What the gateway
-answers itself (health, documentation) goes to the FastAPI application inside.
+CSRF; then the request goes to its service as it is, once its body is whole, and the answer comes back as a
+stream. What the gateway answers itself (health, documentation) goes to the FastAPI application inside.
 """
 
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
+import aiohttp
 from multidict import CIMultiDict, istr
 from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,10 +26,13 @@ from .bodies import ClientGone, RequestBody, drain
 from .callers import cookie
 from .clients import Client
 from .errors import (
+    BodyTimeout,
     BodyTooLarge,
     ClinicalServicesOff,
     CsrfFailed,
     InvalidFraming,
+    TooMuchAtOnce,
+    TooMuchFromAddress,
 )
 from .exchange import Exchange, traceparent_of
 from .gateway import Gateway
@@ -47,6 +51,7 @@ _TRACEPARENT: Final = istr("traceparent")
 _FORWARDED_FOR: Final = istr("X-Forwarded-For")
 _FORWARDED_PROTO: Final = istr("X-Forwarded-Proto")
 _FORWARDED_HOST: Final = istr("X-Forwarded-Host")
+_UNREAD: Final = (BodyTooLarge, TooMuchAtOnce, TooMuchFromAddress)
 _IDENTIFYING: Final = frozenset({b"x-request-id", b"traceparent"})
 
 
@@ -158,32 +163,37 @@ class Edge:
         *,
         has_body: bool,
     ) -> None:
-        body: RequestBody | None = None
-        data: Any = None
-        if has_body:
-            body = RequestBody(exchange.receive, limit=gateway.max_body_bytes, idle=gateway.body_idle_seconds)
-            await body.begin()
-            if body.complete:
-                data = body.first or None
-            else:
-                data = body.stream()
-                length = exchange.found.get(b"content-length")
-                if length is not None:
-                    headers["Content-Length"] = length.decode()
+        if not has_body:
+            response = await self._sent(exchange, upstream, headers, None)
+        else:
+            body = RequestBody(
+                exchange.receive,
+                gateway.body_memory,
+                exchange.client.key if exchange.client is not None else "",
+                limit=gateway.max_body_bytes,
+                idle=gateway.body_idle_seconds,
+                deadline=gateway.body_deadline_seconds,
+            )
+            try:
+                response = await self._sent(exchange, upstream, headers, await body.read() or None)
+            finally:
+                body.release()
+        try:
+            await relay(gateway, exchange, response, upstream.name)
+        finally:
+            response.release()
+
+    async def _sent(
+        self, exchange: Exchange, upstream: Upstream, headers: "CIMultiDict[str]", data: bytes | None
+    ) -> aiohttp.ClientResponse:
         target = exchange.path.decode("ascii")
         if exchange.query:
             target = f"{target}?{exchange.query.decode('ascii')}"
         method = "GET" if exchange.method == "HEAD" else exchange.method
         try:
-            response = await upstream.send(method, target, headers=headers, data=data)
+            return await upstream.send(method, target, headers=headers, data=data)
         except FAILURES as raised:
-            if body is not None and body.failure is not None:
-                raise body.failure from None
             raise failure(raised, upstream.name, exchange.work()) from None
-        try:
-            await relay(gateway, exchange, response, upstream.name)
-        finally:
-            response.release()
 
     async def _answer_ourselves(self, gateway: Gateway, exchange: Exchange) -> None:
         """Lets the application inside answer, and adds what every answer carries."""
@@ -238,8 +248,10 @@ class Edge:
         headers.extend(gateway.api_headers)
         headers.extend(gateway.origins.answer_headers(exchange.found.get(b"origin")))
         headers.extend(exchange.announced)
-        unread = isinstance(error, BodyTooLarge) or b"transfer-encoding" in exchange.found
-        if unread:
+        is_late = isinstance(error, BodyTimeout)
+        unread = not is_late and (isinstance(error, _UNREAD) or b"transfer-encoding" in exchange.found)
+        if unread or is_late:
+            # Who sends too slowly is not waited for once more.
             headers.append((b"connection", b"close"))
         await exchange.send({"type": "http.response.start", "status": status, "headers": headers})
         await exchange.send({"type": "http.response.body", "body": body, "more_body": unread})

@@ -9,12 +9,13 @@ ClientError
 ├── BodyTimeout           408 request_timeout
 ├── BodyTooLarge          413 body_too_large
 ├── UriTooLong            414 uri_too_long
+├── TooMuchFromAddress    429 too_many_requests
 └── HeadersTooLarge       431 headers_too_large
 """
 
 from collections.abc import Iterable
 
-from quill_shared.platform.errors import ClientError, Forbidden, Unavailable
+from quill_shared.platform.errors import ClientError, Forbidden, TooManyRequests, Unavailable
 
 __all__ = [
     "BodyTimeout",
@@ -26,6 +27,8 @@ __all__ = [
     "InvalidPath",
     "MethodNotAllowed",
     "Refused",
+    "TooMuchAtOnce",
+    "TooMuchFromAddress",
     "UpgradeRefused",
     "UriTooLong",
 ]
@@ -75,7 +78,7 @@ class MethodNotAllowed(Refused):
 
 
 class BodyTimeout(Refused):
-    """The client stopped sending in the middle of its body."""
+    """The client stopped sending in the middle of its body, or takes for ever."""
 
     status = 408
     code = "request_timeout"
@@ -104,6 +107,23 @@ class HeadersTooLarge(Refused):
     status = 431
     code = "headers_too_large"
     detail = "The request headers are too large"
+
+
+class TooMuchFromAddress(TooManyRequests):
+    """One address has more bodies under way than it may have."""
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=1)
+
+
+class TooMuchAtOnce(Unavailable):
+    """All bodies under way together are more than the gateway may hold."""
+
+    code = "gateway_busy"
+    detail = "Too much is being sent at once. Try again in a moment."
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=1)
 
 
 class ClinicalServicesOff(Unavailable):

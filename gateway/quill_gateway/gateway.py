@@ -10,6 +10,7 @@ from quill_shared.platform.telemetry import Telemetry
 
 from .accesslog import AccessLog
 from .answers import SecurityHeaders
+from .bodies import BodyMemory
 from .callers import Callers
 from .clients import Clients
 from .limiter import RateLimiter
@@ -50,6 +51,8 @@ class Gateway:
     max_header_bytes: int
     max_headers: int
     body_idle_seconds: float
+    body_deadline_seconds: float
+    body_memory: BodyMemory
 
 
 @asynccontextmanager
@@ -83,6 +86,10 @@ async def opened(runtime: Runtime) -> AsyncIterator[None]:
             max_header_bytes=settings.max_header_bytes,
             max_headers=settings.max_headers,
             body_idle_seconds=settings.body_idle_seconds,
+            body_deadline_seconds=settings.body_deadline_seconds,
+            body_memory=BodyMemory(
+                total=settings.body_memory_bytes, per_address=settings.body_memory_bytes_per_address
+            ),
         )
         try:
             yield

@@ -40,6 +40,17 @@ class GatewaySettings(PlatformSettings):
     body_idle_seconds: float = Field(
         default=20.0, gt=0, description="longest pause of a client sending a body"
     )
+    body_deadline_seconds: float = Field(
+        default=30.0, gt=0, description="longest time that a client may take to send a body"
+    )
+    body_memory_bytes: int = Field(
+        default=128 * 1024 * 1024, gt=0, description="of bodies held at once, before 503 is answered"
+    )
+    body_memory_bytes_per_address: int = Field(
+        default=16 * 1024 * 1024,
+        gt=0,
+        description="of bodies of one address held at once, before 429 is answered; a hospital may be one",
+    )
 
     session_rate: float = Field(default=200.0, gt=0, description="requests a second of one session")
     session_burst: int = Field(default=1000, gt=0)
@@ -72,6 +83,14 @@ class GatewaySettings(PlatformSettings):
     def _no_wildcard_in_production(self) -> Self:
         if "*" in self.cors_origins and not self.development:
             raise ValueError("cors_origins must name each origin in production, not *")
+        return self
+
+    @model_validator(mode="after")
+    def _one_body_fits(self) -> Self:
+        if not self.max_body_bytes <= self.body_memory_bytes_per_address <= self.body_memory_bytes:
+            raise ValueError(
+                "max_body_bytes must not exceed body_memory_bytes_per_address, nor that body_memory_bytes"
+            )
         return self
 
     @property

@@ -1,9 +1,9 @@
-"""The services behind the gateway: one pool of connections each, and what their failures mean."""
+"""The services behind the gateway: a pool of connections each, and what their failures mean."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
@@ -23,7 +23,7 @@ FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError)
 """What a call to a service may raise."""
 _POOL_WAIT_SECONDS: Final = 5.0
 _MAX_HEADER_LINE: Final = 16 * 1024
-_IDEMPOTENT: Final = frozenset({"GET", "PUT", "DELETE"})
+_ASIDES: Final = 4
 _NO_TIMER: Final = TimerNoop()
 
 
@@ -34,38 +34,57 @@ class Upstream:
         name: as the route table calls it.
         base_url: its root, without a slash at the end.
         session: its pool.
+        aside: a small one for the gateway's own questions, so that a service's health can be asked however
+            busy it is.
     """
 
-    __slots__ = ("base_url", "name", "session")
+    __slots__ = ("aside", "base_url", "name", "session")
 
-    def __init__(self, name: str, base_url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, name: str, base_url: str, session: aiohttp.ClientSession, aside: aiohttp.ClientSession
+    ) -> None:
         self.name = name
         self.base_url = base_url
         self.session = session
+        self.aside = aside
 
     async def send(
-        self, method: str, target: str, *, headers: Mapping[str, str], data: Any = None
+        self, method: str, target: str, *, headers: Mapping[str, str], data: bytes | None = None
     ) -> aiohttp.ClientResponse:
         """One request, as it is: no redirects followed, nothing decoded, the target not rewritten.
 
         The caller releases the response.
         """
-        try:
-            return await self._send(method, target, headers, data)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as raised:
-            # A service may close an idle connection in the instant it is used (RFC 9112 §9.3.1).
-            is_unmade = isinstance(raised, aiohttp.ClientConnectorError)
-            if is_unmade or method not in _IDEMPOTENT or not isinstance(data, bytes | None):
-                raise
-            return await self._send(method, target, headers, data)
+        return await self._send(self.session, method, target, headers, data)
 
     async def _send(
-        self, method: str, target: str, headers: Mapping[str, str], data: Any
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        data: bytes | None,
+    ) -> aiohttp.ClientResponse:
+        try:
+            return await self._send_once(session, method, target, headers, data)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as raised:
+            # A service may close an idle connection in the instant it is used (RFC 9112 §9.3.1). What may
+            # have changed something is not sent again: a DELETE that was done would come back as 404.
+            if isinstance(raised, aiohttp.ClientConnectorError) or method != "GET":
+                raise
+            return await self._send_once(session, method, target, headers, data)
+
+    async def _send_once(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        data: bytes | None,
     ) -> aiohttp.ClientResponse:
         """What `ClientSession.request` does, without what a gateway has no use for: redirects, cookies,
         credentials, proxies, traces. They are a fifth of its time."""
-        session, timeout = self.session, self.session.timeout
-        connector = session.connector
+        timeout, connector = session.timeout, session.connector
         if connector is None or session.closed:
             raise aiohttp.ClientConnectionError("the pool is closed")
         request = aiohttp.ClientRequest(
@@ -111,7 +130,7 @@ class Upstream:
             one of FAILURES, or ValueError when it is not JSON.
         """
         async with asyncio.timeout(within):
-            response = await self.send("GET", path, headers={})
+            response = await self._send(self.aside, "GET", path, {}, None)
             try:
                 return response.status, await response.json(content_type=None)
             finally:
@@ -125,31 +144,32 @@ Upstreams = Mapping[str, Upstream]
 async def connected(settings: GatewaySettings) -> AsyncIterator[dict[str, Upstream]]:
     """The pools, closed at the end. Opening them connects to nothing."""
     upstreams: dict[str, Upstream] = {}
-    try:
+    async with AsyncExitStack() as stack:
         for name, url in settings.service_urls.items():
-            connector = aiohttp.TCPConnector(
-                limit=settings.upstream_connections,
-                keepalive_timeout=settings.upstream_keepalive_seconds,
-                ttl_dns_cache=10,
-            )
-            session = aiohttp.ClientSession(
-                connector=connector,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(
-                    total=None,
-                    connect=max(_POOL_WAIT_SECONDS, settings.upstream_connect_seconds),
-                    sock_connect=settings.upstream_connect_seconds,
-                    sock_read=settings.upstream_deadline_seconds,
-                ),
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-                trust_env=False,
-            )
-            upstreams[name] = Upstream(name, url, session)
+            session = await stack.enter_async_context(_pool(settings, settings.upstream_connections))
+            aside = await stack.enter_async_context(_pool(settings, _ASIDES))
+            upstreams[name] = Upstream(name, url, session, aside)
         yield upstreams
-    finally:
-        for upstream in upstreams.values():
-            await upstream.session.close()
+
+
+def _pool(settings: GatewaySettings, limit: int) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=limit,
+            keepalive_timeout=settings.upstream_keepalive_seconds,
+            ttl_dns_cache=10,
+        ),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(
+            total=None,
+            connect=max(_POOL_WAIT_SECONDS, settings.upstream_connect_seconds),
+            sock_connect=settings.upstream_connect_seconds,
+            sock_read=settings.upstream_deadline_seconds,
+        ),
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        trust_env=False,
+    )
 
 
 def failure(raised: Exception, service: str, work: WorkContext) -> Error:

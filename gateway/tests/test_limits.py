@@ -1,14 +1,19 @@
 """How much a client may send, and how often."""
 
 import asyncio
+import time
 from io import BytesIO
 from typing import Any
 
 import pytest
+from pydantic import SecretStr, ValidationError
 
+from quill_gateway.clients import Clients
 from quill_gateway.limiter import RateLimiter
+from quill_gateway.settings import GatewaySettings
 from quill_gateway.testing import World
 from quill_shared.platform.errors import TooManyRequests
+from quill_shared.platform.testing.services import secret
 
 KIB = 1024
 
@@ -73,11 +78,116 @@ async def test_a_client_that_stops_in_mid_body_is_408(open_gateway: Any) -> None
     assert gateway.services.seen == []
 
 
+async def test_a_body_that_trickles_is_408_at_the_deadline(open_gateway: Any) -> None:
+    gateway = await open_gateway(body_idle_seconds=0.4, body_deadline_seconds=1.0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    started = time.monotonic()
+    writer.write(upload(gateway, length=100))
+
+    async def trickle() -> None:
+        while True:
+            writer.write(b"x")
+            await asyncio.sleep(0.2)
+
+    trickling = asyncio.create_task(trickle())
+    try:
+        async with asyncio.timeout(5):
+            answer = await reader.readuntil(b"\r\n\r\n")
+    finally:
+        trickling.cancel()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+    assert 0.9 < time.monotonic() - started < 2.5
+    assert gateway.services.seen == []
+    assert gateway.gateway.body_memory.held == 0
+
+
+async def test_slow_clients_hold_no_connection_to_a_service(open_gateway: Any) -> None:
+    gateway = await open_gateway(upstream_connections=2)
+    slow = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(2)]
+    for _, writer in slow:
+        writer.write(upload(gateway, length=100) + b"x")
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(2):
+        status, _, _ = await gateway.post("/api/patients", headers=gateway.mint.bearer(), data=b"x" * 10)
+    assert status == 200
+    for reader, writer in slow:
+        writer.write(b"x" * 99)
+        async with asyncio.timeout(2):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+    assert [len(seen.body) for seen in gateway.services.seen] == [10, 100, 100]
+
+
+async def test_health_is_told_while_a_service_is_at_its_limit(open_gateway: Any) -> None:
+    gateway = await open_gateway(upstream_connections=1)
+    busy, release = asyncio.Event(), asyncio.Event()
+
+    async def slowly(scope: Any, receive: Any, send: Any) -> None:
+        busy.set()
+        await release.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    gateway.services.behaviour = slowly
+    gateway.services.answer({"status": "ready"}, at="patients/health/ready")
+    call = asyncio.create_task(gateway.get("/api/patients", headers=gateway.mint.bearer()))
+    await busy.wait()
+    _, _, body = await gateway.get("/api/health")
+    assert body["services"]["patients"] == {"available": True}
+    release.set()
+    assert (await call)[0] == 200
+
+
+async def test_the_bodies_of_one_address_are_bounded_and_those_of_others_are_served(
+    open_gateway: Any,
+) -> None:
+    gateway = await open_gateway(
+        max_body_bytes=1000,
+        body_memory_bytes_per_address=1500,
+        body_memory_bytes=2000,
+        trusted_proxies=("127.0.0.1/32",),
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(upload(gateway, length=1000) + b"x" * 900)
+    await asyncio.sleep(0.1)
+
+    async def post(size: int, address: str) -> tuple[int, Any, Any]:
+        headers = {**gateway.mint.bearer(), "X-Forwarded-For": address}
+        answer: tuple[int, Any, Any] = await gateway.post("/api/patients", headers=headers, data=b"y" * size)
+        return answer
+
+    status, headers, body = await post(700, "127.0.0.1")
+    assert (status, body["error_code"], headers["Retry-After"]) == (429, "too_many_requests", "1")
+    assert (await post(500, "127.0.0.1"))[0] == 200
+    assert (await post(1000, "203.0.113.1"))[0] == 200
+    gateway.gateway.body_memory.take("203.0.113.2", 500)
+    status, headers, body = await post(900, "203.0.113.1")
+    assert (status, body["error_code"], headers["Retry-After"]) == (503, "gateway_busy", "1")
+    gateway.gateway.body_memory.give_back("203.0.113.2", 500)
+    writer.write(b"x" * 100)
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+    assert (gateway.gateway.body_memory.held, len(gateway.gateway.body_memory)) == (0, 0)
+
+
+def test_one_body_must_fit() -> None:
+    with pytest.raises(ValidationError, match="max_body_bytes must not exceed"):
+        GatewaySettings(
+            env="production",
+            service_key=SecretStr(secret()),
+            csrf_key=SecretStr(secret()),
+            max_body_bytes=32 * KIB * KIB,
+        )
+
+
 async def test_a_client_that_hangs_up_in_mid_body_leaves_nothing_behind(gateway: World) -> None:
     await gateway.raw(upload(gateway, length=900_000) + b"x" * 200_000, wait=0.1)
     await asyncio.sleep(0.1)
     assert (await gateway.get("/api/patients", headers=gateway.mint.bearer()))[0] == 200
     assert [seen.method for seen in gateway.services.seen] == ["GET"]
+    assert gateway.gateway.body_memory.held == 0
 
 
 async def test_headers_have_a_size_and_a_number(gateway: World) -> None:
@@ -124,6 +234,32 @@ async def test_the_address_behind_a_trusted_proxy_is_what_counts(open_gateway: A
         429,
         200,
     ]
+
+
+async def test_an_address_with_a_port_is_the_same_client(open_gateway: Any) -> None:
+    gateway = await open_gateway(trusted_proxies=("127.0.0.1/32", "10.0.0.0/8"))
+    for written, told in (
+        ("203.0.113.1:443", "203.0.113.1"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("::ffff:203.0.113.1", "203.0.113.1"),
+        ("203.0.113.1:443, 10.0.0.1:80", "203.0.113.1"),
+        ("203.0.113.1:", "127.0.0.1"),
+        ("203.0.113.1:443:443", "127.0.0.1"),
+        ("[203.0.113.1", "127.0.0.1"),
+        ("somebody:443", "127.0.0.1"),
+    ):
+        headers = {**gateway.mint.bearer(), "X-Forwarded-For": written}
+        await gateway.get("/api/patients", headers=headers)
+        assert gateway.services.last.headers["x-forwarded-for"] == told, written
+
+
+def test_an_ipv4_address_counts_as_itself_however_the_peer_is_written() -> None:
+    clients = Clients(())
+    for peer in ("1.2.3.4", "::ffff:1.2.3.4", "::ffff:102:304"):
+        assert clients.identify(peer, "http", {}).key == "1.2.3.4"
+    assert clients.identify("", "http", {}).key == ""
 
 
 def test_a_bucket_fills_again() -> None:

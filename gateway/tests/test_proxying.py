@@ -1,6 +1,7 @@
 """What passes through, unchanged and as a stream, and what becomes of a service's failures."""
 
 import asyncio
+import contextlib
 import gzip
 import socket
 from typing import Any
@@ -147,25 +148,62 @@ async def test_answers_flow_as_they_come(gateway: World) -> None:
         assert await response.content.readany() == b"last"
 
 
-async def test_uploads_flow_as_they_come(gateway: World) -> None:
-    arrived: asyncio.Queue[bytes] = asyncio.Queue()
+async def test_an_upload_reaches_its_service_once_it_is_whole(gateway: World) -> None:
+    reached = asyncio.Event()
 
-    async def reading(scope: Any, receive: Any, send: Any) -> None:
-        more = True
-        while more:
-            message = await receive()
-            await arrived.put(message.get("body", b""))
-            more = message.get("more_body", False)
+    async def noticing(scope: Any, receive: Any, send: Any) -> None:
+        reached.set()
+        assert (await receive())["body"] == b"firstlast"
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"ok"})
 
     async def parts() -> Any:
         yield b"first"
-        assert await arrived.get() == b"first"
+        await asyncio.sleep(0.1)
+        assert not reached.is_set()
         yield b"last"
 
-    gateway.services.behaviour = reading
+    gateway.services.behaviour = noticing
     assert (await gateway.post("/api/patients", headers=gateway.mint.bearer(), data=parts()))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "is_safe"),
+    [
+        ("GET", "/api/patients", True),
+        ("HEAD", "/api/patients", True),
+        ("POST", "/api/patients", False),
+        ("PUT", "/api/patients/p/demographics", False),
+        ("PATCH", "/api/users/1", False),
+        ("DELETE", "/api/patients/p/external-access/1", False),
+    ],
+)
+async def test_only_what_changes_nothing_is_sent_again(
+    open_gateway: Any, method: str, path: str, is_safe: bool
+) -> None:
+    """A service may do what it is asked and die before it says so."""
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            requests.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        gateway = await open_gateway(patients_url=address, auth_url=address)
+        warm = "/api/users" if path.endswith("/1") else "/api/patients"
+        assert (await gateway.get(warm, headers=gateway.mint.bearer()))[0] == 200
+        status, _, body = await gateway.call(method, path, headers=gateway.mint.bearer())
+        for name in ("auth", "patients"):
+            await gateway.gateway.upstreams[name].session.close()
+    if is_safe:
+        assert (status, len(requests)) == (200, 3)
+    else:
+        assert (status, body["error_code"], len(requests)) == (502, "upstream_bad_answer", 2)
 
 
 async def test_a_large_answer_arrives_whole(gateway: World) -> None:

@@ -223,12 +223,12 @@ def subnets(*networks: str) -> set[str]:
 
 
 def test_forwarded_addresses_are_believed_from_the_neighbour_only() -> None:
-    def believed(name: str) -> set[str]:
-        return set(json.loads(SERVICES[name]["environment"]["QUILL_TRUSTED_PROXIES"]))
+    def believed(name: str, setting: str) -> set[str]:
+        return set(json.loads(SERVICES[name]["environment"][setting]))
 
-    assert believed("gateway") == subnets(*SERVICES["caddy"]["networks"])
+    assert believed("gateway", "QUILL_TRUSTED_PROXIES") == subnets(*SERVICES["caddy"]["networks"])
     shared = set(SERVICES["gateway"]["networks"]) & set(SERVICES["auth-api"]["networks"])
-    assert believed("auth-api") == subnets(*shared)
+    assert believed("auth-api", "QUILL_GATEWAY_NETWORKS") == subnets(*shared)
 
 
 def test_what_is_mounted_exists() -> None:

@@ -1,4 +1,9 @@
-"""One stack for the whole test run, shared by its workers; tests that end a stack start one of their own."""
+"""One stack for the whole test run, shared by its workers; tests that end a stack start one of their own.
+
+With QUILL_TEST_REAL set the shared stack is Quill on the real servers (`quill_backends`), which may hold
+anything and keep what the tests leave there. All tests that use it then carry the mark `real`. Those that
+make the servers fail want them for themselves: run them in one process.
+"""
 
 import fcntl
 import json
@@ -10,8 +15,30 @@ from pathlib import Path
 import pytest
 
 from quill_embedded.ports import Ports
+from quill_embedded.real import usual_data_dir
 
-from .support import Stack
+from .support import REAL, Stack
+
+# Writes that were under way when a server was killed are settled within the patience of a test. More than
+# the eight seconds that a call to FHIR may take.
+_SETTINGS = {"QUILL_INTENT_GRACE_SECONDS": "12"}
+_SECONDS = 300
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks what runs on the real servers; leaves out what could run nowhere else."""
+    left_out = []
+    for item in items:
+        if not item.path.is_relative_to(Path(__file__).parent):
+            continue
+        if REAL and "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker("real")
+            item.add_marker(pytest.mark.timeout(_SECONDS))
+        elif item.get_closest_marker("real"):
+            left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @contextmanager
@@ -38,7 +65,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     directory = (base.parent if worker else base) / "e2e"
     note = directory / "stack.json"
     with _users(directory) as users:
-        shared = Stack(directory / "data")
+        shared = _real(directory / "output") if REAL else Stack(directory / "data")
         if users:
             known = json.loads(note.read_text())
             shared.ports, shared.pid = Ports(known["port"]), known["pid"]
@@ -51,6 +78,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         users.discard(worker or "main")
         if not users:
             shared.stop()
+
+
+def _real(printed: Path) -> Stack:
+    return Stack(
+        usual_data_dir(os.environ), options=("--backends", "real"), settings=_SETTINGS, printed=printed
+    )
 
 
 @pytest.fixture

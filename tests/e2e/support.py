@@ -18,11 +18,17 @@ import httpx
 from quill_embedded.errors import StackError
 from quill_embedded.ports import Ports
 
-_STARTED_WITHIN = 45.0
+REAL = bool(os.environ.get("QUILL_TEST_REAL"))
+"""Whether the shared stack is Quill on the real servers, which are started when they do not run."""
+
+_STARTED_WITHIN = 240.0 if REAL else 45.0
 _STOPPED_WITHIN = 20.0
 _PARTS = (
     "gateway", "FHIR", "openEHR", "PostgreSQL", "auth", "patients", "letters", "messaging", "orgs",
+    "auth worker", "patients worker", "letters worker", "messaging worker", "orgs worker",
 )  # fmt: skip
+# Where the real servers and their downloads are, and how they are started.
+_INHERITED = frozenset({"QUILL_BACKENDS_DIR", "QUILL_BACKENDS_JAVA_OPTIONS"})
 
 
 def free_ports() -> Ports:
@@ -38,11 +44,19 @@ def free_ports() -> Ports:
 
 @dataclass
 class Stack:
-    """A data directory and the process that serves it."""
+    """A data directory and the process that serves it.
+
+    Args:
+        options: of the command.
+        settings: more of its environment.
+        printed: the file of its output; by default beside the data directory.
+    """
 
     data_dir: Path
     ports: Ports = field(default_factory=free_ports)
     options: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
+    printed: Path | None = None
     pid: int = 0
     _process: "subprocess.Popen[bytes] | None" = None
 
@@ -57,6 +71,11 @@ class Stack:
         return self._output.read_text()
 
     @property
+    def real(self) -> bool:
+        """Whether it stands on the real servers."""
+        return "real" in self.options
+
+    @property
     def password(self) -> str:
         """The one of the demo accounts."""
         secrets_file: dict[str, str] = json.loads((self.data_dir / "secrets.json").read_text())
@@ -64,18 +83,22 @@ class Stack:
 
     @property
     def _output(self) -> Path:
-        return self.data_dir.with_name(f"{self.data_dir.name}.output")
+        return self.printed or self.data_dir.with_name(f"{self.data_dir.name}.output")
 
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of its process, and of a second one on the same data."""
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("QUILL_")}
+        ours = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("QUILL_") or name in _INHERITED
+        }
         given = {"QUILL_DATA_DIR": str(self.data_dir), "QUILL_PORT": str(self.ports.base)}
-        return {**ours, **given, **more}
+        return {**ours, **given, **self.settings, **more}
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs `python -m quill_embedded` beside it, to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "quill_embedded", *arguments],
+            [sys.executable, "-m", "quill_embedded", *arguments, *self.options],
             env=self.environment(**environment),
             capture_output=True,
             text=True,
@@ -113,7 +136,7 @@ class Stack:
         self._process = process
         self.pid = process.pid
         healthy_after = 0.0
-        while "Ctrl-C stops everything" not in self.output:
+        while "Ctrl-C stops" not in self.output:
             assert process.poll() is None, self.output
             assert time.monotonic() - began < _STARTED_WITHIN, self.output
             if not healthy_after and self.healthy():
@@ -159,7 +182,7 @@ class Stack:
             self._process.wait()
 
     def children(self) -> dict[str, int]:
-        """The process ids of PostgreSQL and of the stand-ins."""
+        """The process ids of PostgreSQL and of the stand-ins, by name; of an embedded stack only."""
         listed = subprocess.run(
             ["ps", "-o", "pid=,args=", "--ppid", str(self.pid)], capture_output=True, text=True, check=False
         )
@@ -170,9 +193,9 @@ class Stack:
             found[name] = int(pid)
         return found
 
-    def bearer(self, username: str) -> dict[str, str]:
-        """The header of an API client signed in as a demo account."""
-        form = {"grant_type": "password", "username": username, "password": self.password}
+    def bearer(self, username: str, password: str = "") -> dict[str, str]:
+        """The header of an API client signed in; without a password, as a demo account."""
+        form = {"grant_type": "password", "username": username, "password": password or self.password}
         answer = httpx.post(f"{self.url}/api/auth/token", data=form)
         assert answer.status_code == 200, answer.text
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}
@@ -211,6 +234,19 @@ class Browser:
         answer = self.post(path, body, method=method)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
+
+    def pages(self, path: str, key: str, **params: str) -> Iterator[Any]:
+        """Everything in a paged list."""
+        cursor: str | None = ""
+        while cursor is not None:
+            answer = self.get(path, **params, **({"cursor": cursor} if cursor else {}))
+            assert answer.status_code == 200, answer.text
+            yield from answer.json()[key]
+            cursor = answer.json()["next_cursor"]
+
+    def all_patients(self) -> set[str]:
+        """The ids of everybody there is, for administrators."""
+        return {each["id"] for each in self.pages("/api/patients", "patients", scope="admin", limit="100")}
 
     def patients(self) -> set[str]:
         """The ids of everybody in the list of patients."""

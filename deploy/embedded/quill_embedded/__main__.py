@@ -1,4 +1,5 @@
-"""`python -m quill_embedded`: the whole of Quill on this machine. `reset` deletes its data.
+"""`python -m quill_embedded`: the whole of Quill on this machine. `reset` deletes its data, `where` tells
+where that is.
 
 What is imported here is little, so that a mistake is told at once and PostgreSQL starts while the
 services are still being imported.
@@ -31,7 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Until the event loop takes over, SIGTERM does what Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if options.backends == "real":
+            return _on_real_servers(options, console)
         configuration = Configuration.read(os.environ, verbose=options.verbose, seeds=options.demo)
+        if options.command == "where":
+            console.say(str(configuration.data_dir))
+            return 0
         if options.command == "reset":
             existed = reset(configuration)
             console.say(
@@ -46,6 +52,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         pass
+    console.say("Stopped.")
+    return 0
+
+
+def _on_real_servers(options: argparse.Namespace, console: Console) -> int:
+    real = importlib.import_module(".real", __package__)
+    configuration = Configuration.read(
+        os.environ,
+        verbose=options.verbose,
+        seeds=options.demo,
+        usual_data_dir=real.usual_data_dir(os.environ),
+    )
+    if options.command == "where":
+        console.say(str(configuration.data_dir))
+        return 0
+    if options.command == "reset":
+        real.reset(configuration)
+    real.run(configuration, console)
     console.say("Stopped.")
     return 0
 
@@ -95,10 +119,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m quill_embedded",
         description="Runs the whole of Quill on this machine, until Ctrl-C.",
-        epilog="QUILL_PORT (default 8000) moves all ports; QUILL_DATA_DIR (default .quill) is where the data "
-        "is; QUILL_LOG_LEVEL sets how much is logged, and shows it.",
+        epilog="QUILL_PORT (default 8000) moves all ports; QUILL_DATA_DIR (default .quill, with real servers "
+        "quill in their directory) has the data; QUILL_LOG_LEVEL sets how much is logged, and shows it.",
     )
-    parser.add_argument("command", nargs="?", choices=("run", "reset"), default="run")
+    parser.add_argument("command", nargs="?", choices=("run", "reset", "where"), default="run")
+    parser.add_argument(
+        "--backends",
+        choices=("embedded", "real"),
+        default="embedded",
+        help="real: on HAPI FHIR, EHRbase, RabbitMQ and PostgreSQL, a process for each half of a service",
+    )
     parser.add_argument("--verbose", action="store_true", help="show the log on the console too")
     parser.add_argument(
         "--no-demo", dest="demo", action="store_false", help="make no demonstration data, only a superadmin"

@@ -145,7 +145,7 @@ class Backends:
         }
         with self._configuration.standins_log_file.open("ab") as log:
             self._standins = subprocess.Popen(
-                [sys.executable, "-m", "quill_embedded.attended"],
+                [sys.executable, "-m", "quill_embedded.attended", "quill_embedded.standins"],
                 env={**os.environ, **{f"QUILL_STANDINS_{name}": value for name, value in settings.items()}},
                 stdin=subprocess.PIPE,
                 stdout=log,

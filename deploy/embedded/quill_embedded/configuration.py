@@ -16,7 +16,8 @@ class Configuration:
     """One stack on this machine.
 
     Args:
-        data_dir: everything it keeps; `QUILL_DATA_DIR`, default `.quill` in the working directory.
+        data_dir: everything it keeps; `QUILL_DATA_DIR`, default `.quill` in the working directory, with real
+            servers `quill` in their directory.
         ports: counted from `QUILL_PORT`, default 8000.
         log_level: of the services; `QUILL_LOG_LEVEL`, default INFO.
         shows_logs: whether they appear on the console, besides the file.
@@ -31,9 +32,17 @@ class Configuration:
 
     @classmethod
     def read(
-        cls, environ: Mapping[str, str], *, verbose: bool = False, seeds: bool = True
+        cls,
+        environ: Mapping[str, str],
+        *,
+        verbose: bool = False,
+        seeds: bool = True,
+        usual_data_dir: Path = Path(".quill"),
     ) -> "Configuration":
         """The configuration in `environ`.
+
+        Args:
+            usual_data_dir: where the data is when `environ` names no other place.
 
         Raises:
             StackError: a value that means nothing.
@@ -42,7 +51,7 @@ class Configuration:
         if level and level not in _LEVELS:
             raise StackError(f"QUILL_LOG_LEVEL must be one of {', '.join(_LEVELS)}, not {level!r}.")
         return cls(
-            data_dir=Path(environ.get("QUILL_DATA_DIR") or ".quill").expanduser().absolute(),
+            data_dir=Path(environ.get("QUILL_DATA_DIR") or usual_data_dir).expanduser().absolute(),
             ports=Ports.parse(environ.get("QUILL_PORT") or str(DEFAULT_BASE)),
             log_level=level or "INFO",
             shows_logs=verbose or bool(level),

@@ -4,27 +4,39 @@ import asyncio
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import asyncpg
 from alembic.script import ScriptDirectory
 
 from quill_shared.platform.migrations import upgrade
-from quill_shared.platform.service import ServiceDefinition
 
 from .provision import DatabaseUrls
 
 
-async def migrate(definitions: Sequence[ServiceDefinition], urls: Mapping[str, DatabaseUrls]) -> list[str]:
+class Migratable(Protocol):
+    """A service, by its name and the package that holds its migrations."""
+
+    @property
+    def name(self) -> str:
+        """Such as `orgs`."""
+
+    @property
+    def package(self) -> str:
+        """Such as `quill_orgs`, which is also the name of the database."""
+
+
+async def migrate(services: Sequence[Migratable], urls: Mapping[str, DatabaseUrls]) -> list[str]:
     """Migrates the databases that are behind; answers the names of their services.
 
     One after the other, because Alembic keeps the migration in hand in the module `alembic.op`.
     """
-    present = await asyncio.gather(*(_present(urls[each.package].owner) for each in definitions))
+    present = await asyncio.gather(*(_present(urls[each.package].owner) for each in services))
     migrated = []
-    for definition, revisions in zip(definitions, present, strict=True):
-        if revisions != _newest(definition.package):
-            await upgrade(definition.package, urls[definition.package].owner)
-            migrated.append(definition.name)
+    for service, revisions in zip(services, present, strict=True):
+        if revisions != _newest(service.package):
+            await upgrade(service.package, urls[service.package].owner)
+            migrated.append(service.name)
     return migrated
 
 

@@ -20,6 +20,12 @@ _OFFSETS: Final = {
     "FHIR": 81,
     "openEHR": 82,
     "PostgreSQL": 83,
+    # With real servers the workers are processes of their own, which answer for their health only.
+    "auth worker": 91,
+    "patients worker": 92,
+    "letters worker": 93,
+    "messaging worker": 94,
+    "orgs worker": 95,
     "auth": 101,
     "patients": 102,
     "letters": 103,

@@ -13,11 +13,12 @@ from quill_cli.api import Api, Credentials, api
 from quill_cli.errors import CommandError
 
 from .configuration import Configuration
+from .console import Console
 from .errors import StackError
 from .keys import write_private
 from .world import ACCOUNTS, EXTERNAL, ORGANISATIONS, PATIENTS, SUPERADMIN, Account, Organisation, Patient
 
-__all__ = ["describe", "seed", "superadmin"]
+__all__ = ["seeded", "superadmin"]
 
 _CONNECTIONS = 4
 
@@ -30,16 +31,22 @@ def superadmin(keys: Mapping[str, str]) -> Credentials:
     return Credentials(SUPERADMIN.username, keys["demo_password"])
 
 
-async def seed(configuration: Configuration, credentials: Credentials, password: str) -> None:
-    """Makes what is missing of the demonstration world, signed in as a superadmin.
-
-    Args:
-        credentials: the superadmin's.
-        password: of every account that is made.
+async def seeded(configuration: Configuration, keys: Mapping[str, str], console: Console) -> None:
+    """Makes what is missing of the demonstration world, unless it was told not to.
 
     Raises:
         StackError: the API refused something.
     """
+    password = keys["demo_password"]
+    if configuration.demo_file.exists():
+        _describe(configuration, password)
+    elif configuration.seeds:
+        console.say("Making the demonstration data ...", style="dim")
+        await _seed(configuration, superadmin(keys), password)
+
+
+async def _seed(configuration: Configuration, credentials: Credentials, password: str) -> None:
+    """Makes it, signed in as a superadmin; every account that is made gets `password`."""
     url = configuration.ports.url("gateway")
     try:
         async with api(url, credentials, connections=_CONNECTIONS) as root:
@@ -52,10 +59,10 @@ async def seed(configuration: Configuration, credentials: Credentials, password:
         raise StackError(
             f"The demonstration data could not be made: {error} The next start goes on with it."
         ) from None
-    describe(configuration, password)
+    _describe(configuration, password)
 
 
-def describe(configuration: Configuration, password: str) -> None:
+def _describe(configuration: Configuration, password: str) -> None:
     """Writes down for `quill demo` where the stack is and who may sign in; the address may have changed."""
     document = {
         "url": configuration.ports.url("gateway"),

@@ -6,16 +6,13 @@ PostgreSQL comes up.
 
 import asyncio
 import contextlib
-import os
-import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from socket import socket
 from typing import Final
 
-import httpx
 import uvloop
 
 from quill_shared.platform.serve import Server, server
@@ -25,16 +22,17 @@ from .backends import Backends
 from .configuration import Configuration
 from .console import Console
 from .errors import StackError
+from .health import healthy
+from .interrupts import finished, interrupts
 from .logfile import configure
 from .migrate import migrate
 from .ports import HOST
-from .seed import describe, seed, superadmin
+from .seed import seeded
 from .welcome import welcome
 
 __all__ = ["run"]
 
 _HEALTHY_WITHIN: Final = 60.0
-_ENDED_BY_SECOND_INTERRUPT: Final = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +77,9 @@ class _Stack:
         self._watching: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        with self._signals():
+        with interrupts(self._stop):
             try:
-                if await self._unless_stopped(asyncio.create_task(self._start())):
+                if await finished(asyncio.create_task(self._start()), self._stop):
                     await self._until_ended()
             finally:
                 if self._watching is not None:
@@ -105,43 +103,10 @@ class _Stack:
             self._serving[each.name] = asyncio.create_task(
                 runner.serve(sockets=[parts.listeners[each.name]]), name=each.name
             )
-        await self._healthy()
+        await healthy(parts.configuration, within=_HEALTHY_WITHIN, complain=self._complain_about_ended)
         seconds = time.monotonic() - parts.began
-        await self._seeded()
+        await seeded(parts.configuration, parts.keys, parts.console)
         welcome(parts.configuration, parts.keys, parts.console, seconds=seconds)
-
-    async def _seeded(self) -> None:
-        parts = self._parts
-        password = parts.keys["demo_password"]
-        if parts.configuration.demo_file.exists():
-            describe(parts.configuration, password)
-        elif parts.configuration.seeds:
-            parts.console.say("Making the demonstration data ...", style="dim")
-            await seed(parts.configuration, superadmin(parts.keys), password)
-
-    async def _healthy(self) -> None:
-        """Returns when `/api/health` says so; a service that ends meanwhile is a fault."""
-        deadline = time.monotonic() + _HEALTHY_WITHIN
-        url = self._parts.configuration.ports.url("gateway")
-        async with httpx.AsyncClient(base_url=url, timeout=5.0) as client:
-            while True:
-                self._complain_about_ended()
-                with contextlib.suppress(httpx.TransportError):
-                    answer = (await client.get("/api/health")).json()
-                    if answer["status"] == "healthy":
-                        return
-                    if time.monotonic() > deadline:
-                        away = [name for name, each in answer["services"].items() if not each["available"]]
-                        raise StackError(
-                            f"Not healthy within {_HEALTHY_WITHIN:.0f} seconds: {', '.join(away)}; the logs "
-                            f"are in {self._parts.configuration.log_file.parent}."
-                        )
-                if time.monotonic() > deadline:
-                    raise StackError(
-                        f"The gateway did not answer within {_HEALTHY_WITHIN:.0f} seconds; the logs are in "
-                        f"{self._parts.configuration.log_file.parent}."
-                    )
-                await asyncio.sleep(0.05)
 
     def _complain_about_ended(self) -> None:
         ended = [name for name, task in self._serving.items() if task.done()]
@@ -157,18 +122,6 @@ class _Stack:
         if not self._stop.is_set():
             self._complain_about_ended()
 
-    async def _unless_stopped(self, task: "asyncio.Task[None]") -> bool:
-        """Whether `task` came to its end before a signal came."""
-        stopping = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            return False
-        task.result()
-        return True
-
     async def _shut_down(self) -> None:
         self._parts.console.say("Stopping ...", style="dim")
         for names in (("gateway",), tuple(name for name in self._servers if name != "gateway")):
@@ -182,21 +135,3 @@ class _Stack:
             # What went wrong with the start of the backends was said by `_start`.
             await asyncio.shield(asyncio.wrap_future(self._parts.backends_started))
         await asyncio.to_thread(self._parts.backends.stop)
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first signal asks to stop, the second ends at once: children go when we do."""
-        loop = asyncio.get_running_loop()
-
-        def told() -> None:
-            if self._stop.is_set():
-                os._exit(_ENDED_BY_SECOND_INTERRUPT)
-            self._stop.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, told)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)

@@ -13,9 +13,20 @@ from .world import ACCOUNTS, EXTERNAL, SUPERADMIN
 
 
 def welcome(
-    configuration: Configuration, keys: Mapping[str, str], console: Console, *, seconds: float
+    configuration: Configuration,
+    keys: Mapping[str, str],
+    console: Console,
+    *,
+    seconds: float,
+    servers: Mapping[str, str] | None = None,
+    ending: str = "Ctrl-C stops everything.",
 ) -> None:
     """Prints it.
+
+    Args:
+        seconds: that it took.
+        servers: addresses of what is not ours, by their names.
+        ending: the last line.
 
     The passwords are shown at every start: they are made anew for each data directory, open nothing but
     this stack on this machine, and would otherwise have to be looked for. A password that the environment
@@ -32,6 +43,7 @@ def welcome(
             ("documentation", f"{url}/api/docs"),
             ("health", f"{url}/api/health"),
             ("data and logs", str(configuration.data_dir)),
+            *(servers or {}).items(),
         ]
     )
     console.say("")
@@ -54,7 +66,7 @@ def welcome(
         _curl(console, url, root.username, password if root.password == password else "...")
     console.copyable(f"{url}/api/docs")
     console.say("")
-    console.say("Ctrl-C stops everything.", style="dim")
+    console.say(ending, style="dim")
 
 
 def _described(root: Credentials, password: str) -> str:

@@ -19,7 +19,7 @@ from .directories import HttpPatients
 from .events import PUBLISHED
 from .keys import KeyFactory, Signer, key_set
 from .models import Base
-from .passwords import PooledPasswords
+from .passwords import OldHashes, PooledPasswords
 from .secret_keys import SecretKeys
 from .service.housekeeping import keep_house
 from .service.sessions import published_keys, revocations
@@ -35,6 +35,7 @@ def _passwords(settings: AuthSettings) -> PooledPasswords:
         lanes=settings.argon2_lanes,
         workers=settings.password_workers,
         queue=settings.password_queue,
+        wait=settings.password_wait_seconds,
     )
 
 
@@ -58,6 +59,7 @@ async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
             runtime.context = AuthContext(
                 settings=settings,
                 passwords=passwords,
+                old_hashes=OldHashes(),
                 patients=HttpPatients(patients),
                 key_factory=key_factory,
                 signer=Signer(key_factory),

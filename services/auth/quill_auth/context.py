@@ -9,7 +9,7 @@ from .directories import Patients
 from .domain.sessions import SessionLimits
 from .domain.throttling import Policy
 from .keys import KeyFactory, Signer
-from .passwords import Passwords
+from .passwords import OldHashes, Passwords
 from .settings import AuthSettings
 
 
@@ -29,6 +29,7 @@ class AuthContext:
 
     settings: AuthSettings
     passwords: Passwords
+    old_hashes: OldHashes
     patients: Patients
     key_factory: KeyFactory
     signer: Signer

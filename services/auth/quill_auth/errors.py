@@ -216,7 +216,7 @@ class PatientNotFound(NotFound):
 
 
 class GrantNotFound(NotFound):
-    """The user holds no unrevoked grant for the patient."""
+    """The user holds neither an unrevoked grant nor an open invitation for the patient."""
 
     code = "grant_not_found"
     detail = "Active access grant not found"
@@ -244,7 +244,7 @@ class TooManyAttempts(TooManyRequests):
 
 
 class Overloaded(Unavailable):
-    """More passwords are waiting to be checked than is good for anybody."""
+    """Too many passwords are waiting to be checked, or this one waited too long."""
 
     code = "sign_in_busy"
     detail = "Sign-in is busy. Try again in a moment."

@@ -10,7 +10,8 @@ import hmac
 import logging
 import secrets
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 _BCRYPT: Final = ("$2a$", "$2b$", "$2y$")
 _BCRYPT_LONGEST: Final = 72
+_BCRYPT_SALT_AND_HASH: Final = 53
+_OLD_HASHES_SECONDS: Final = 60.0
+_BUSY_SECONDS: Final = 2
 _Answer = TypeVar("_Answer")
 
 
@@ -34,8 +38,12 @@ class Passwords(Protocol):
     async def hash(self, password: str) -> str:
         """A new hash of `password`."""
 
-    async def verify(self, stored: str | None, password: str) -> bool:
-        """Whether `password` is the one in `stored`. Without `stored` the same work is done for nothing."""
+    async def verify(self, stored: str | None, password: str, *, bcrypt_cost: int | None = None) -> bool:
+        """Whether `password` is the one in `stored`. Without `stored` the same work is done for nothing.
+
+        With `bcrypt_cost`, a refusal takes a check of both schemes, whichever `stored` is of: how long it
+        takes does not tell which accounts the older system made.
+        """
 
     def outdated(self, stored: str) -> bool:
         """Whether `stored` should be replaced at the next opportunity."""
@@ -49,6 +57,7 @@ class PooledPasswords:
         passes, memory_kib, lanes: Argon2's parameters.
         workers: hashes at once.
         queue: hashes that may wait; beyond them callers get 503 instead of a place in an endless line.
+        wait: seconds that one may wait; then 503 too.
     """
 
     def __init__(
@@ -60,11 +69,13 @@ class PooledPasswords:
         lanes: int,
         workers: int,
         queue: int,
+        wait: float,
     ) -> None:
         self._peppers = peppers
         self._argon2 = argon2.PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="passwords")
         self._places = workers + queue
+        self._wait = wait
         self._taken = 0
         self._lock = threading.Lock()
         self._nobodys = self._hash(secrets.token_urlsafe(24))
@@ -77,18 +88,18 @@ class PooledPasswords:
         """A new hash of `password`.
 
         Raises:
-            Overloaded: no place free.
+            Overloaded: no place free, or not in time.
         """
         return await self._run(lambda: self._hash(password))
 
-    async def verify(self, stored: str | None, password: str) -> bool:
+    async def verify(self, stored: str | None, password: str, *, bcrypt_cost: int | None = None) -> bool:
         """Whether `password` is the one in `stored`; False, after the same work, without `stored`.
 
         Raises:
-            Overloaded: no place free.
+            Overloaded: no place free, or not in time.
         """
         known = stored is not None
-        matches = await self._run(lambda: self._verify(stored or self._nobodys, password))
+        matches = await self._run(lambda: self._verify_evenly(stored or self._nobodys, password, bcrypt_cost))
         return known and matches
 
     def outdated(self, stored: str) -> bool:
@@ -100,6 +111,16 @@ class PooledPasswords:
 
     def _hash(self, password: str) -> str:
         return f"{self._peppers.current_id}:{self._argon2.hash(_peppered(self._peppers.current, password))}"
+
+    def _verify_evenly(self, stored: str, password: str, bcrypt_cost: int | None) -> bool:
+        if self._verify(stored, password):
+            # Who knows the password learns nothing, and the others in the queue are not kept waiting.
+            return True
+        if stored.startswith(_BCRYPT):
+            self._verify(self._nobodys, password)
+        elif bcrypt_cost is not None:
+            self._verify(f"$2b${bcrypt_cost:02d}${'.' * _BCRYPT_SALT_AND_HASH}", password)
+        return False
 
     def _verify(self, stored: str, password: str) -> bool:
         if stored.startswith(_BCRYPT):
@@ -118,9 +139,17 @@ class PooledPasswords:
     async def _run(self, work: Callable[[], _Answer]) -> _Answer:
         with self._lock:
             if self._taken >= self._places:
-                raise Overloaded(retry_after=1)
+                raise Overloaded(retry_after=_BUSY_SECONDS)
             self._taken += 1
-        future = self._pool.submit(work)
+        latest = time.monotonic() + self._wait
+
+        def work_in_time() -> _Answer:
+            # All before this one began in time or came to nothing at once, so it gets here soon after.
+            if time.monotonic() > latest:
+                raise Overloaded(retry_after=_BUSY_SECONDS)
+            return work()
+
+        future = self._pool.submit(work_in_time)
         # Counted until the thread is done with it, even when the caller has gone away.
         future.add_done_callback(self._leave)
         return await asyncio.wrap_future(future)
@@ -128,6 +157,27 @@ class PooledPasswords:
     def _leave(self, _: "Future[_Answer]") -> None:
         with self._lock:
             self._taken -= 1
+
+
+class OldHashes:
+    """The cost of the bcrypt hashes there still are, looked up once a minute.
+
+    Args:
+        clock: seconds that only rise.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._cost: int | None = None
+        self._next_at = float("-inf")
+
+    async def cost(self, look_up: Callable[[], Awaitable[int | None]]) -> int | None:
+        """The highest, None if there are none left; `look_up` finds it in the database."""
+        instant = self._clock()
+        if instant >= self._next_at:
+            self._next_at = instant + _OLD_HASHES_SECONDS
+            self._cost = await look_up()
+        return self._cost
 
 
 def _peppered(pepper: bytes, password: str) -> bytes:

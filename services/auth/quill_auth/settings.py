@@ -31,9 +31,9 @@ class AuthSettings(ServiceSettings):
 
     port: int = 8101
     patients_url: BaseUrl = "http://127.0.0.1:8102"
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+    gateway_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
         default=(IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
-        description="peers whose X-Forwarded-For names the caller's address: the gateway",
+        description="where the gateway is: peers whose X-Forwarded-For names the caller's address",
     )
 
     csrf_key: StrongSecret = Field(description="signs CSRF tokens; the gateway has the same")
@@ -55,7 +55,10 @@ class AuthSettings(ServiceSettings):
     password_workers: int = Field(
         default_factory=lambda: max(1, (os.cpu_count() or 2) // 2), ge=1, description="hashes at once"
     )
-    password_queue: int = Field(default=64, ge=0, description="hashes that may wait before 503 is answered")
+    password_queue: int = Field(default=1000, ge=0, description="hashes that may wait before 503 is answered")
+    password_wait_seconds: float = Field(
+        default=8.0, gt=0, description="longest that a hash may wait before 503 is answered"
+    )
 
     session_idle_seconds: float = Field(default=8 * _HOUR, gt=0)
     session_absolute_seconds: float = Field(default=7 * _DAY, gt=0)

@@ -10,7 +10,7 @@ import httpx
 import jwt
 
 from quill_auth.context import AuthContext
-from quill_auth.passwords import Passwords
+from quill_auth.passwords import OldHashes, Passwords
 from quill_shared.platform.testing.postgres import (
     TestDatabase,
 )
@@ -48,21 +48,21 @@ class CountedPasswords:
     """Passwords as they are, and how often a hash was computed to check one."""
 
     def __init__(self, real: Passwords) -> None:
-        self._real = real
+        self.real = real
         self.verified = 0
 
     async def hash(self, password: str) -> str:
         """A new hash."""
-        return await self._real.hash(password)
+        return await self.real.hash(password)
 
-    async def verify(self, stored: str | None, password: str) -> bool:
+    async def verify(self, stored: str | None, password: str, *, bcrypt_cost: int | None = None) -> bool:
         """Counts and checks."""
         self.verified += 1
-        return await self._real.verify(stored, password)
+        return await self.real.verify(stored, password, bcrypt_cost=bcrypt_cost)
 
     def outdated(self, stored: str) -> bool:
         """Whether it should be replaced."""
-        return self._real.outdated(stored)
+        return self.real.outdated(stored)
 
 
 @dataclass
@@ -102,6 +102,10 @@ class Auth:
         """The service's adapters."""
         context: AuthContext = self.service.runtime.context
         return context
+
+    def forget_old_hashes(self) -> None:
+        """Has the next sign-in look for bcrypt hashes, as a minute would."""
+        self.service.runtime.context = replace(self.context, old_hashes=OldHashes())
 
     async def post(self, path: str, json: Any = None, **more: Any) -> httpx.Response:
         """A POST whose cookies are forgotten: each call says who makes it."""

@@ -184,8 +184,9 @@ async def test_nothing_undoes_a_revocation_but_a_new_invitation(auth: Auth) -> N
     """Safety, fault 9: re-posting a used invite undid a revocation."""
     root = await auth.root()
     doctor = await auth.person("doctor")
-    used, unused = await invite(auth, root, doctor.email), await invite(auth, root, doctor.email)
+    used = await invite(auth, root, doctor.email)
     assert (await accept(auth, used, doctor)).status_code == 200
+    unused = await invite(auth, root, doctor.email)
 
     answer = await revoke(auth, root, doctor.id)
 
@@ -198,6 +199,7 @@ async def test_nothing_undoes_a_revocation_but_a_new_invitation(auth: Auth) -> N
     await auth.sql("UPDATE invite SET revoked_at = NULL, revoked_by = NULL")
     assert (await accept(auth, unused, doctor)).status_code == 400
     assert (await auth.client.get(GRANTS, headers=root.headers)).json()["grants"] == []
+    assert (await revoke(auth, root, doctor.id)).status_code == 200
     again = await revoke(auth, root, doctor.id)
     assert (again.status_code, again.json()["detail"]) == (404, "Active access grant not found")
 
@@ -206,6 +208,39 @@ async def test_nothing_undoes_a_revocation_but_a_new_invitation(auth: Auth) -> N
     events = [event for event in await auth.service.recorded() if event["subject"].startswith("grant:")]
     assert [event["sequence"] for event in events] == [1, 2, 3]
     assert {event["subject"] for event in events} == {f"grant:{doctor.id}:p-1"}
+
+
+async def test_an_invitation_that_nobody_took_up_can_be_withdrawn(auth: Auth) -> None:
+    root = await auth.root()
+    doctor, other = await auth.person("doctor"), await auth.person("other")
+    token, others = await invite(auth, root, doctor.email), await invite(auth, root, other.email)
+
+    answer = await revoke(auth, root, doctor.id)
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "revoked"})
+    assert (await accept(auth, token, doctor)).status_code == 400
+    assert (await revoke(auth, root, doctor.id)).status_code == 404
+    assert await auth.recorded("auth.access.revoked.v1") == []
+    assert (await accept(auth, others, other)).status_code == 200
+
+
+async def test_an_expired_invitation_is_nothing_to_withdraw(auth: Auth) -> None:
+    root = await auth.root()
+    doctor = await auth.person("doctor")
+    await invite(auth, root, doctor.email)
+    await auth.sql("UPDATE invite SET expires_at = now()")
+
+    assert (await revoke(auth, root, doctor.id)).status_code == 404
+
+
+async def test_a_new_invitation_takes_the_place_of_the_one_before(auth: Auth) -> None:
+    root = await auth.root()
+    first, second = await invite(auth, root), await invite(auth, root, "GP@example.org")
+
+    refused = await accept(auth, first, username="helper", password=PASSWORD)
+
+    assert (refused.status_code, refused.json()["error_code"]) == (400, "invalid_invite")
+    assert (await accept(auth, second, username="helper", password=PASSWORD)).status_code == 200
 
 
 @pytest.mark.parametrize("attempt", range(3))

@@ -100,7 +100,7 @@ async def test_an_ipv6_site_counts_as_one_address(auth: Auth) -> None:
     assert (await fail(auth, "user99", address="2001:db8:1:3::1")).status_code == 400
 
 
-async def test_only_a_trusted_peer_names_the_address(auth: Auth) -> None:
+async def test_only_the_gateway_names_the_address(auth: Auth) -> None:
     transport = httpx.ASGITransport(auth.service.app, client=("203.0.113.5", 4711))
     async with httpx.AsyncClient(transport=transport, base_url="http://service.test") as stranger:
         answers = [

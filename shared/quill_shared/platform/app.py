@@ -124,7 +124,7 @@ def _lifespan(
             if definition.lifespan is not None:
                 await stack.enter_async_context(definition.lifespan(runtime))
             app.state.upstream_probes = {
-                name: health.Probe(check) for name, check in runtime.upstreams.items()
+                name: health.Probe(check, max_age=0.5) for name, check in runtime.upstreams.items()
             }
             if runtime.optional_database is not None:
                 app.state.database_probe = health.Probe(runtime.database.ping, max_age=0.5)

@@ -63,15 +63,19 @@ async def live(request: Request) -> dict[str, str]:
 
 @router.get("/health/ready", summary="Whether this process can do its work")
 async def ready(request: Request) -> JSONResponse:
-    """200 when the own database and the bus work, else 503; upstream systems are reported beside."""
+    """200 when the own database and the bus work and sessions can be judged, else 503; upstream systems
+    are reported beside.
+    """
     runtime: Runtime = request.app.state.runtime
     database, upstreams = await asyncio.gather(_database(request), _upstreams(request))
     bus = {"available": runtime.transport.connected, "transport": runtime.transport.name}
-    is_ready = database["available"] and bus["available"]
+    # Only the first load counts: a process that lost auth later still answers what it can.
+    sessions = {"available": runtime.role == "worker" or runtime.revocations.ever_known}
+    is_ready = database["available"] and bus["available"] and sessions["available"]
     document = {
         "status": "ready" if is_ready else "not_ready",
         "service": runtime.definition.name,
-        "checks": {"database": database, "bus": bus},
+        "checks": {"database": database, "bus": bus, "sessions": sessions},
         "upstreams": upstreams,
     }
     return JSONResponse(document, status_code=200 if is_ready else 503, headers={"Cache-Control": "no-store"})

@@ -107,3 +107,5 @@ def configure_logging(service: str, level: str) -> None:
     root.setLevel(level)
     for noisy in ("sqlalchemy", "httpx", "aiormq", "aio_pika", "asyncio", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Says at every attempt what the transport says once.
+    logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)

@@ -190,6 +190,11 @@ class RevocationList:
         self._loading = asyncio.Lock()
 
     @property
+    def ever_known(self) -> bool:
+        """Whether it was loaded at least once."""
+        return self._trusted_until > -math.inf
+
+    @property
     def known(self) -> bool:
         """Whether the list is fit to decide with."""
         return time.monotonic() <= self._trusted_until

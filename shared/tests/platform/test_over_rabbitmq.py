@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -14,10 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from quill_shared.platform.app import create_app
 from quill_shared.platform.service import Role
 from quill_shared.platform.testing.postgres import TestDatabase, truncate_all
+from quill_shared.platform.testing.tokens import TokenMint
 
 
 @pytest.mark.rabbitmq
-async def test_what_the_api_writes_the_worker_applies(database: TestDatabase, tmp_path: Path) -> None:
+async def test_what_the_api_writes_the_worker_applies(
+    database: TestDatabase, mint: TokenMint, tmp_path: Path
+) -> None:
     await truncate_all(database.owner_url)
     settings = definition.settings(
         env="development",
@@ -27,8 +31,9 @@ async def test_what_the_api_writes_the_worker_applies(database: TestDatabase, tm
         event_consumers=frozenset({"notes"}),
         upstream=tmp_path,
     )
+    service = replace(definition, token_sources=lambda _: mint.sources)
     roles: tuple[Role, Role] = ("api", "worker")
-    api, worker = (create_app(definition, settings=settings, role=role) for role in roles)
+    api, worker = (create_app(service, settings=settings, role=role) for role in roles)
     async with (
         worker.router.lifespan_context(worker),
         api.router.lifespan_context(api),

@@ -77,6 +77,6 @@ async def list_external_access(
 async def revoke_external_access(
     principal: SignedIn, service: AccessService, patient_id: PatientIdPath, user_id: UserId
 ) -> schemas.Status:
-    """Closes the record to them, and no invitation of before opens it again."""
+    """Closes the record to them, and withdraws every invitation to it that they have not taken up."""
     await service.revoke(principal, patient_id, user_id)
     return schemas.Status(status="revoked")

@@ -19,11 +19,11 @@ def context(request: Request) -> AuthContext:
 
 
 def client_address(request: Request) -> str:
-    """Where a request comes from, for limits: the peer, or what a trusted proxy says of it."""
+    """Where a request comes from, for limits: the peer, or what the gateway says of it."""
     settings: AuthSettings = request.app.state.runtime.settings
     peer = request.client.host if request.client is not None else ""
     try:
-        is_trusted = any(ip_address(peer) in network for network in settings.trusted_proxies)
+        is_trusted = any(ip_address(peer) in network for network in settings.gateway_networks)
     except ValueError:
         return peer
     forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()

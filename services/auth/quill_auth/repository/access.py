@@ -35,18 +35,21 @@ async def invite(session: AsyncSession, token_hash: bytes) -> Invite | None:
 
 async def revoke_invites(
     session: AsyncSession, patient_id: str, email_key: str, *, by: int, at: datetime
-) -> None:
-    """Revokes what is open of somebody's invitations to a patient's record."""
-    await session.execute(
+) -> bool:
+    """Revokes what is open of somebody's invitations to a patient's record; False if nothing was."""
+    revoked = await session.scalars(
         update(Invite)
         .where(
             Invite.patient_id == patient_id,
             Invite.email_key == email_key,
             Invite.used_at.is_(None),
             Invite.revoked_at.is_(None),
+            Invite.expires_at > at,
         )
         .values(revoked_at=at, revoked_by=by)
+        .returning(Invite.token_hash)
     )
+    return bool(revoked.all())
 
 
 async def grant_of(session: AsyncSession, user_id: int, patient_id: str) -> AccessGrant | None:

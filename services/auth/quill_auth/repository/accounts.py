@@ -61,6 +61,19 @@ async def credentials(session: AsyncSession, typed_key: str) -> Credentials | No
     return Credentials(*row) if row is not None else None
 
 
+async def bcrypt_cost(session: AsyncSession) -> int | None:
+    """The highest cost among the bcrypt hashes of an older system; None if there are none left.
+
+    Costs that no system uses do not count: one such hash would make every sign-in wait.
+    """
+    cost = await session.scalar(
+        select(func.max(func.substr(Account.password_hash, 5, 2))).where(
+            Account.password_hash.regexp_match(r"^\$2[aby]\$(0[4-9]|1[0-4])\$")
+        )
+    )
+    return int(cost) if cost is not None else None
+
+
 async def shared(session: AsyncSession, user_id: int) -> Account | None:
     """The account as it is now, which stays so until the end of this transaction."""
     return await session.scalar(

@@ -60,6 +60,8 @@ class ExternalAccess:
     async def invite(self, principal: Principal, patient_id: str, *, email: str, user_type: UserType) -> str:
         """Invites the owner of an e-mail address; answers the token, which is not stored.
 
+        Of several invitations of one address to one record the newest alone stands.
+
         Raises:
             Forbidden: neither the linked patient nor an administrator.
             PatientNotFound: there is no such record to be invited to.
@@ -71,14 +73,15 @@ class ExternalAccess:
             raise PatientNotFound
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         await access.lock_patient(self._session, patient_id)
-        instant = now()
+        instant, email_key = now(), names.key(email)
+        await access.revoke_invites(self._session, patient_id, email_key, by=principal.user_id, at=instant)
         await access.add_invite(
             self._session,
             Invite(
                 token_hash=_token_hash(token),
                 patient_id=patient_id,
                 email=email,
-                email_key=names.key(email),
+                email_key=email_key,
                 user_type=user_type.value,
                 invited_by=principal.user_id,
                 created_at=instant,
@@ -152,7 +155,7 @@ class ExternalAccess:
 
         Raises:
             Forbidden: neither the linked patient nor an administrator.
-            GrantNotFound: there is nothing to revoke.
+            GrantNotFound: there is nothing to revoke, neither access nor an open invitation.
         """
         _require_patient_or_admin(principal, patient_id, "Access denied")
         await access.lock_patient(self._session, patient_id)
@@ -160,14 +163,15 @@ class ExternalAccess:
         revoked = await access.revoke_grant(
             self._session, user_id, patient_id, by=principal.user_id, at=instant
         )
-        if revoked is None:
-            raise GrantNotFound
-        user_type, version = revoked
         account = await accounts.get(self._session, user_id)
-        if account is not None:
-            await access.revoke_invites(
-                self._session, patient_id, account.email_key, by=principal.user_id, at=instant
-            )
+        withdrawn = account is not None and await access.revoke_invites(
+            self._session, patient_id, account.email_key, by=principal.user_id, at=instant
+        )
+        if revoked is None:
+            if not withdrawn:
+                raise GrantNotFound
+            return
+        user_type, version = revoked
         await self._uow.publish(
             AccessRevoked(user_id=user_id, patient_id=patient_id, user_type=user_type),
             subject=_subject(user_id, patient_id),

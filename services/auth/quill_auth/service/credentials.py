@@ -1,5 +1,7 @@
 """Who somebody is, by password."""
 
+from functools import partial
+
 from quill_shared.platform.database import UnitOfWork
 
 from ..context import AuthContext
@@ -21,6 +23,7 @@ class CredentialCheck:
         self._uow = uow
         self._session = uow.session
         self._passwords = context.passwords
+        self._old_hashes = context.old_hashes
         self._limits = context.limits
 
     async def check(self, typed: str, password: str, *, address: str) -> Account:
@@ -43,9 +46,11 @@ class CredentialCheck:
         )
         await throttle.check()
         known = await accounts.credentials(self._session, typed_key)
+        bcrypt_cost = await self._old_hashes.cost(partial(accounts.bcrypt_cost, self._session))
         # Nothing was written; the connection is others' while this one waits for its hash.
         await self._uow.rollback()
-        matches = await self._passwords.verify(known.password_hash if known else None, password)
+        stored = known.password_hash if known else None
+        matches = await self._passwords.verify(stored, password, bcrypt_cost=bcrypt_cost)
         account = None
         if known is not None and matches:
             account = await self._as_it_is_now(known.user_id, known.password_hash, password)
