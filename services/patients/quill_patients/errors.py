@@ -18,7 +18,8 @@ Error
 └── UpstreamError
     └── RefusedUpstream               502 fhir_refused
 
-Inside the service only, never shown: `VersionConflict`, another writer was quicker.
+Inside the service only, never shown: `VersionConflict`, another writer was quicker, and `Overwritten`, whose
+record ours has replaced.
 """
 
 from collections.abc import Sequence
@@ -112,3 +113,7 @@ class RefusedUpstream(BadGateway):
 
 class VersionConflict(Conflict):
     """The FHIR server has another version than the one we changed."""
+
+
+class Overwritten(VersionConflict):
+    """A record that was to be new took the place of another writer's."""

@@ -85,6 +85,17 @@ async def find(session: AsyncSession, patient_id: str) -> PatientIndex | None:
     return await session.scalar(select(PatientIndex).where(PatientIndex.patient_id == patient_id))
 
 
+async def latest(session: AsyncSession, *, but: Sequence[str], limit: int) -> list[str]:
+    """The patients who became known last and are thought to be there, leaving out some."""
+    rows = await session.scalars(
+        select(PatientIndex.patient_id)
+        .where(~PatientIndex.is_gone, PatientIndex.patient_id.not_in(but))
+        .order_by(PatientIndex.position.desc())
+        .limit(limit)
+    )
+    return list(rows)
+
+
 async def lock(session: AsyncSession, ids: Sequence[str]) -> dict[str, PatientIndex]:
     """What is known of some patients, locked against other writers, always in the same order."""
     rows = await session.scalars(
@@ -119,13 +130,15 @@ async def being_written(session: AsyncSession, ids: Sequence[str]) -> frozenset[
 
 
 async def claim(
-    session: AsyncSession, digests: Sequence[bytes], patient_id: str
+    session: AsyncSession, digests: Sequence[bytes], patient_id: str, *, stale: Mapping[bytes, Claim]
 ) -> dict[bytes, Claim | None]:
-    """Claims identifiers for a patient; answers those that another patient holds, or held a moment ago
-    (None).
+    """Claims identifiers for a patient, also those of which the claim is known to be `stale`; answers those
+    that another patient holds, or held a moment ago (None).
     """
     held: dict[bytes, Claim | None] = {}
     for digest in sorted(digests):
+        if digest in stale:
+            await _take_over(session, digest, stale=stale[digest], patient_id=patient_id)
         statement = insert(IdentifierClaim).values(digest=digest, patient_id=patient_id)
         row = (
             await session.execute(
@@ -148,7 +161,7 @@ async def claim(
     return held
 
 
-async def take_over(session: AsyncSession, digest: bytes, *, stale: Claim, patient_id: str) -> None:
+async def _take_over(session: AsyncSession, digest: bytes, *, stale: Claim, patient_id: str) -> None:
     """Gives a claim that no longer holds to another patient, unless it was renewed meanwhile."""
     await session.execute(
         update(IdentifierClaim)

@@ -287,5 +287,7 @@ class SearchBundle(ResponseModel):
     resourceType: Literal["Bundle"]  # noqa: N815
     type: Literal["searchset"]
     total: int | None = Field(default=None, description="given when this page is all there is")
-    link: list[BundleLink]
+    link: list[BundleLink] = Field(
+        default=[], description="`self` only if the search is short enough for an address"
+    )
     entry: list[BundleEntry] = Field(default=[], description="absent when nothing was found")

@@ -122,7 +122,7 @@ async def test_a_stale_change_is_refused(
 ) -> None:
     path = f"/api/patients/{(await register())['id']}"
     await patients.client.patch(path, json={"gender": "female"}, headers=nurse)
-    for stale in ('W/"1"', '"1"', "1", 'W/"x"', "rubbish", 'W/"99999999999999999999"', ""):
+    for stale in ('W/"1"', '"1"', "1", 'W/"x"', "rubbish", 'W/"99999999999999999999"'):
         answer = await patients.client.patch(
             path, json={"gender": "other"}, headers={**nurse, "If-Match": stale}
         )
@@ -136,6 +136,16 @@ async def test_a_stale_change_is_refused(
         )
 
         assert (answer.status_code, answer.headers["etag"]) == (200, f'W/"{version + 1}"')
+
+
+async def test_an_empty_condition_is_refused(
+    patients: RunningService, nurse: dict[str, str], register: Register
+) -> None:
+    path = f"/api/patients/{(await register())['id']}"
+
+    answer = await patients.client.patch(path, json={"gender": "other"}, headers={**nurse, "If-Match": ""})
+
+    assert answer.status_code == 400
 
 
 async def test_of_many_changes_of_one_version_one_is_made(

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from quill_shared.platform.service_tokens import make
+from quill_shared.platform.testing.postgres import truncate_all
 from quill_shared.platform.testing.services import (
     CANARY_FAMILY,
     CANARY_GIVEN,
@@ -228,6 +229,58 @@ async def test_a_fhir_server_that_lost_its_records_is_an_error_not_a_short_list(
 
     assert answer.status_code == 502
     assert await patients.recorded("patients.patient.deactivated.v1") == []
+
+
+async def test_a_fhir_server_that_lost_a_few_records_is_an_error_too(
+    patients: RunningService,
+    nurse: dict[str, str],
+    register: Register,
+    fhir: httpx.AsyncClient,
+    fhir_server: Any,
+) -> None:
+    for _ in range(6):
+        await register()
+    await truncate_all(fhir_server.database.owner_url)
+
+    for query in ("", "?limit=1", "?limit=2"):
+        answer = await patients.client.get(f"/api/patients{query}", headers=nurse)
+        assert answer.status_code == 502, answer.text
+    assert (await patients.client.get("/api/fhir/Patient", headers=nurse)).status_code == 502
+    assert await patients.recorded("patients.patient.deactivated.v1") == []
+
+
+@pytest.mark.parametrize("registered", [1, 2, 3])
+async def test_the_last_records_can_be_deleted(
+    patients: RunningService,
+    nurse: dict[str, str],
+    register: Register,
+    fhir: httpx.AsyncClient,
+    registered: int,
+) -> None:
+    for patient_id in [(await register())["id"] for _ in range(registered)]:
+        await fhir.delete(f"/Patient/{patient_id}")
+
+    assert await _ids(patients, nurse) == []
+    assert len(await patients.recorded("patients.patient.deactivated.v1")) == registered
+
+
+async def test_a_page_of_one_that_another_server_forgot_is_judged_by_the_others(
+    patients: RunningService,
+    nurse: dict[str, str],
+    register: Register,
+    fhir: httpx.AsyncClient,
+    fhir_server: Any,
+) -> None:
+    lost, kept = await register(), await register()
+    kept.pop("warnings")
+    await truncate_all(fhir_server.database.owner_url)
+    await fhir.put(f"/Patient/{kept['id']}", json=kept)
+
+    answer = await patients.client.get("/api/patients?limit=1", headers=nurse)
+
+    assert (answer.status_code, answer.json()["patients"]) == (200, [])
+    (event,) = await patients.recorded("patients.patient.deactivated.v1")
+    assert event["data"]["patient_id"] == lost["id"]
 
 
 async def test_metadata_and_demographics_name_the_patient(

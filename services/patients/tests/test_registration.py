@@ -210,6 +210,31 @@ async def test_a_number_that_was_given_up_is_free_again(
     assert (third.status_code, third.json()["patient_id"]) == (409, second.json()["id"])
 
 
+async def test_two_numbers_that_were_never_taken_are_free_again(
+    patients: RunningService, nurse: dict[str, str], proxy: Any
+) -> None:
+    system = "https://fhir.nhs.uk/Id/nhs-number"
+    numbers = ("9990000018", "9990000026")
+    resource = {
+        "resourceType": "Patient",
+        "identifier": [{"system": system, "value": number} for number in numbers],
+    }
+
+    async def store() -> int:
+        answer = await patients.client.post(
+            "/api/fhir/Patient", json=resource, headers={**nurse, "Content-Type": "application/fhir+json"}
+        )
+        return answer.status_code
+
+    proxy.before = lambda method, path: 422 if method == "PUT" else None
+    refused = await store()
+    proxy.before = lambda method, path: None
+    async with asyncio.timeout(5):
+        stored = await store()
+
+    assert (refused, stored, await store()) == (422, 201, 409)
+
+
 async def test_possible_duplicates_are_warned_of(
     patients: RunningService, nurse: dict[str, str], stranger: dict[str, str]
 ) -> None:

@@ -84,8 +84,8 @@ async def test_a_patient_being_registered_is_left_to_the_request(
     sweep = _sweep(patients, walk_every=0.0)
     create = patients.runtime.context.fhir.create
 
-    async def create_and_sweep(patient_id: str, text: str) -> Any:
-        created = await create(patient_id, text)
+    async def create_and_sweep(patient_id: str, text: str, *, only_new: bool) -> Any:
+        created = await create(patient_id, text, only_new=only_new)
         assert await sweep.run_once()
         return created
 

@@ -53,6 +53,18 @@ def test_a_real_shaped_patient_is_valid() -> None:
         ({"multipleBirthInteger": "1"}, ["multipleBirthInteger"]),
         ({"deceasedBoolean": True, "deceasedDateTime": "2020"}, [""]),
         ({"contained": [{"resourceType": "Nope"}]}, ["contained"]),
+        ({"contained": [{"resourceType": 5}]}, ["contained.0"]),
+        ({"contained": [{"id": "x"}]}, ["contained.0"]),
+        ({"contained": [None]}, ["contained.0"]),
+        ({"_active": "2020"}, ["_active"]),
+        ({"_active": ["x"]}, ["_active"]),
+        ({"_birthDate": "2020"}, ["_birthDate"]),
+        ({"_birthDate": [[]]}, ["_birthDate"]),
+        ({"name": [{"_family": "2020"}]}, ["name.0._family"]),
+        ({"name": [{"given": ["x"], "_given": [1]}]}, ["name.0._given"]),
+        ({"telecom": [{"_value": "1"}]}, ["telecom.0._value"]),
+        ({"communication": [{"language": {"_text": "2020"}}]}, ["communication.0.language._text"]),
+        ({"maritalStatus": {"_text": "2020"}}, ["maritalStatus._text"]),
         ({"identifier": [{"system": NHS_NUMBER_SYSTEM, "value": "943 476 5919"}]}, ["identifier.0.value"]),
         ({"identifier": [{"system": NHS_NUMBER_SYSTEM, "value": "1"}]}, ["identifier.0.value"]),
         ({"identifier": "x"}, ["identifier"]),
@@ -65,3 +77,17 @@ def test_each_fault_is_named_by_its_element(elements: dict[str, Any], faults: li
 
     assert sorted({".".join(map(str, each["loc"][1:])) for each in refused.value.errors}) == faults
     assert "Ada" not in str(refused.value.errors)
+
+
+@pytest.mark.parametrize("failure", [AttributeError, TypeError, RecursionError])
+def test_what_the_models_cannot_take_is_a_fault_of_the_structure(
+    monkeypatch: pytest.MonkeyPatch, failure: type[Exception]
+) -> None:
+    def fails(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr("fhir.resources.R4B.patient.Patient.model_validate", fails)
+    with pytest.raises(Unprocessable) as refused:
+        validation.check({"resourceType": "Patient"}, today=TODAY)
+
+    assert [each["type"] for each in refused.value.errors] == ["structure"]

@@ -180,12 +180,13 @@ async def socket_server(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]
         server.close()
 
 
-async def test_a_connection_that_breaks_after_the_request_left_it_open_what_happened() -> None:
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "GET"])
+async def test_a_connection_that_breaks_after_the_request_left_it_open_what_happened(method: str) -> None:
     async with socket_server(b"") as (address, requests):
         client = UpstreamClient("ledger", address, policy=QUICK)
         try:
             with pytest.raises(Unavailable) as raised:
-                await client.request("POST", "/x")
+                await client.request(method, "/x", repeatable=False)
         finally:
             await client.close()
 

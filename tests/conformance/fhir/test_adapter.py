@@ -58,6 +58,26 @@ async def test_repeating_a_create_whose_answer_was_lost_changes_nothing(patients
     assert {each.version for each in answers} == {1}
 
 
+async def test_what_is_to_be_new_replaces_nothing(patients: HttpFhirPatients, fhir: FhirClient) -> None:
+    new, existing, deleted = (f"p-{unique()}" for _ in range(3))
+    await fhir.put(patient(existing, active=True))
+    await fhir.put(patient(deleted, active=True))
+    await fhir.delete(f"Patient/{deleted}")
+
+    created = await patients.create(new, text_of(new), only_new=True)
+    for active in (True, False):
+        with pytest.raises(VersionConflict):
+            await patients.create(existing, text_of(existing, active=active), only_new=True)
+
+    assert created.version == 1
+    read = await patients.read(existing)
+    assert read is not None
+    assert (read.version, read.is_active) == (1, True)
+    assert await patients.has_deleted(deleted)
+    assert not await patients.has_deleted(existing)
+    assert not await patients.has_deleted(f"p-{unique()}")
+
+
 async def test_a_stale_update_is_a_conflict(patients: HttpFhirPatients) -> None:
     patient_id = f"p-{unique()}"
     await patients.create(patient_id, text_of(patient_id))

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from quill_shared.kernel.guards import authenticate, require_competency
 from quill_shared.kernel.principal import Principal
-from quill_shared.platform.errors import Forbidden
+from quill_shared.platform.errors import BadRequest, Forbidden
 from quill_shared.platform.routing import Guard, Uow
 
 from ..domain import is_patient_id
@@ -83,7 +83,12 @@ def _expected(
 ) -> frozenset[int] | None:
     """The versions named in If-Match (RFC 9110 §13.1.1); None for any. What is no version of ours never
     matches.
+
+    Raises:
+        BadRequest: the header is empty, and so says nothing.
     """
+    if if_match is not None and not if_match.strip():
+        raise BadRequest("If-Match must name a version")
     if if_match is None or if_match.strip() == "*":
         return None
     tags = (_ETAG.fullmatch(part) for part in if_match.split(","))

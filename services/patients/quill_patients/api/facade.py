@@ -3,6 +3,7 @@
 Resources come in and go out as they are: validated in full, never re-serialised.
 """
 
+import re
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Query
@@ -33,9 +34,18 @@ from .dependencies import (
     context_of,
     patient_answer,
 )
-from .searching import SearchRequest, bad_parameter, conditional_create, parameters_of, search_request
+from .searching import (
+    LONGEST_PAGE_TOKEN,
+    SearchRequest,
+    bad_parameter,
+    conditional_create,
+    parameters_of,
+    search_request,
+)
 
 _JSON: Final = frozenset({MEDIA_TYPE, "application/json", "application/json+fhir", "text/json", "json"})
+_SCHEMES: Final = frozenset({"http", "https"})
+_HOST: Final = re.compile(r"[A-Za-z0-9._\-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 _ACCEPTED: Final = _JSON | {"*/*", "application/*", "text/*", ""}
 
 
@@ -96,8 +106,13 @@ Received = Annotated[mapping.Resource, Depends(_received)]
 
 
 def _base(request: Request, context: PatientsContext) -> str:
-    root = context.public_url or f"{request.url.scheme}://{request.headers.get('host', 'localhost')}"
-    return f"{root}/api/fhir"
+    """What clients call the façade: as configured, as the gateway was called, or as we were."""
+    if context.public_url is not None:
+        return f"{context.public_url}/api/fhir"
+    scheme = request.headers.get("x-forwarded-proto")
+    host = request.headers.get("x-forwarded-host") or request.headers.get("host", "")
+    root = f"{scheme if scheme in _SCHEMES else request.url.scheme}://"
+    return f"{root}{host if _HOST.fullmatch(host) else 'localhost'}/api/fhir"
 
 
 def _client_fault(refusal: RefusedUpstream) -> Unprocessable:
@@ -249,7 +264,7 @@ async def _searchset(
         ids=asked.ids,
     )
     try:
-        found = await reading.found(
+        found = await reading.searched(
             scope,
             [asked.criteria] if asked.criteria else None,
             after=asked.after,
@@ -264,19 +279,25 @@ async def _searchset(
 def _bundle(
     base: str, found: PatientPage, asked: SearchRequest, principal: Principal, context: PatientsContext
 ) -> str:
-    """A searchset. Its links are sealed: what was searched for is in no address (contract, section 1)."""
+    """A searchset. Its links are sealed: what was searched for is in no address (contract, section 1).
 
-    def link(relation: str, after: int) -> dict[str, str]:
+    Raises:
+        BadRequest: there are further pages, and the search is too long to be in their addresses.
+    """
+    links = []
+    for relation, after in (("self", asked.after), ("next", found.last)):
+        if after is None:
+            continue
         token = asked.sealed(principal, context.seal, after=after)
-        return {"relation": relation, "url": f"{base}/Patient?_page={token}"}
-
-    links = [link("self", asked.after)]
-    if found.last is not None:
-        links.append(link("next", found.last))
+        if len(token) <= LONGEST_PAGE_TOKEN:
+            links.append({"relation": relation, "url": f"{base}/Patient?_page={token}"})
+        elif relation == "next":
+            raise bad_parameter("is too long for an answer of several pages", asked.longest)
     bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset"}
     if found.last is None and not asked.after:
         bundle["total"] = len(found.patients)
-    bundle["link"] = links
+    if links:
+        bundle["link"] = links
     text = documents.dump(bundle)
     if not found.patients:
         return text

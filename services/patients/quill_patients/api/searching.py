@@ -30,6 +30,9 @@ _SHOWN: Final = re.compile(r"[A-Za-z_:.-]{1,40}")
 _MOST_PARAMETERS: Final = 100
 _LONGEST_VALUE: Final = 20_000
 
+LONGEST_PAGE_TOKEN: Final = 7000
+"""Of the characters that a gateway takes in an address."""
+
 Parameters = Sequence[tuple[str, str]]
 
 
@@ -41,6 +44,14 @@ class SearchRequest:
     ids: Sequence[str] | None
     count: int
     after: int = 0
+
+    @property
+    def longest(self) -> str:
+        """The name of the parameter that takes most room."""
+        sizes = {"_id": len(",".join(self.ids or ()))}
+        for name, value in self.criteria:
+            sizes[name] = sizes.get(name, 0) + len(value)
+        return max(sizes, key=sizes.__getitem__)
 
     def sealed(self, principal: Principal, seal: Seal, *, after: int) -> str:
         """This search from a position on, as a token for the same caller."""
@@ -61,12 +72,14 @@ def search_request(parameters: Parameters, principal: Principal, seal: Seal) -> 
         return _opened(pages[0], principal, seal)
     criteria: list[tuple[str, str]] = []
     ids: list[str] | None = None
-    count = MAX_PAGE
+    count, is_counted = MAX_PAGE, False
     for name, value in parameters:
         if name in _IGNORED:
             continue
         if name == "_count":
-            count = _count(value)
+            if is_counted:
+                raise bad_parameter("must be given once", name)
+            count, is_counted = _count(value), True
         elif name == "_id":
             named = _ids(value)
             ids = named if ids is None else [each for each in ids if each in named]
@@ -96,8 +109,8 @@ def _ids(value: str) -> list[str]:
 
 
 def _criterion(name: str, value: str) -> tuple[str, str]:
-    plain, _, modifier = name.partition(":")
-    if plain not in SEARCH_PARAMETERS or (modifier and modifier not in _MODIFIERS.get(plain, ())):
+    plain, colon, modifier = name.partition(":")
+    if plain not in SEARCH_PARAMETERS or (colon and modifier not in _MODIFIERS.get(plain, ())):
         raise bad_parameter("is not supported", name)
     if not value.strip() or len(value) > _LONGEST_VALUE or not storable(value):
         raise bad_parameter("has no usable value", name)

@@ -18,7 +18,7 @@ import httpx
 from quill_shared.platform.errors import BadGateway, Error
 from quill_shared.platform.http import UpstreamClient
 
-from ..errors import RefusedUpstream, VersionConflict
+from ..errors import Overwritten, RefusedUpstream, VersionConflict
 from .documents import BundlePage, Document, DocumentError, bundle_page
 
 MEDIA_TYPE: Final = "application/fhir+json"
@@ -95,11 +95,16 @@ class FhirPatients(Protocol):
     async def read(self, patient_id: str) -> Patient | None:
         """The patient, or None: never there, or deleted."""
 
-    async def create(self, patient_id: str, text: str) -> Patient:
-        """Stores a resource under an id of our choice.
+    async def has_deleted(self, patient_id: str) -> bool:
+        """Whether the server remembers a patient whom it had and who was deleted."""
+
+    async def create(self, patient_id: str, text: str, *, only_new: bool = False) -> Patient:
+        """Stores a resource under an id of our choice. `only_new`: the id may be known to others, whose
+        record is not to be overwritten.
 
         Raises:
             VersionConflict: another writer was there first.
+            Overwritten: so it was, and a server that cannot tell beforehand took ours in its place.
             RefusedUpstream: the server does not accept the resource.
         """
 
@@ -144,13 +149,33 @@ class HttpFhirPatients:
             return None
         return _patient(_expected(response, 200))
 
-    async def create(self, patient_id: str, text: str) -> Patient:
-        """See `FhirPatients.create`: an update that creates (FHIR R4, update as create)."""
-        return await self._put(patient_id, text, {})
+    async def has_deleted(self, patient_id: str) -> bool:
+        """See `FhirPatients.has_deleted`."""
+        response = await self._client.request("GET", f"/Patient/{patient_id}", headers=_READ)
+        return response.status_code == 410
+
+    async def create(self, patient_id: str, text: str, *, only_new: bool = False) -> Patient:
+        """See `FhirPatients.create`: an update that creates (FHIR R4, update as create).
+
+        HAPI has no `If-None-Match` for that, but stores what should follow version 0 only if there never
+        was a version. A server to the letter of FHIR knows no version 0, and says so of any id.
+        """
+        if not only_new:
+            return _stored(await self._put(patient_id, text, {}, repeatable=True))
+        try:
+            return await self.update(patient_id, text, version=0)
+        except VersionConflict:
+            if await self.read(patient_id) is not None:
+                raise
+        response = await self._put(patient_id, text, {}, repeatable=False)
+        if response.status_code == 200:
+            raise Overwritten
+        return _stored(response)
 
     async def update(self, patient_id: str, text: str, *, version: int) -> Patient:
-        """See `FhirPatients.update`."""
-        return await self._put(patient_id, text, {"If-Match": f'W/"{version}"'})
+        """See `FhirPatients.update`. Not sent twice: the second would conflict with the first."""
+        condition = {"If-Match": f'W/"{version}"'}
+        return _stored(await self._put(patient_id, text, condition, repeatable=False))
 
     async def by_ids(self, ids: Sequence[str]) -> dict[str, Patient]:
         """See `FhirPatients.by_ids`. The answer needs no paging, so the server need not keep it."""
@@ -206,13 +231,19 @@ class HttpFhirPatients:
             return False
         return response.status_code == 200
 
-    async def _put(self, patient_id: str, text: str, headers: dict[str, str]) -> Patient:
+    async def _put(
+        self, patient_id: str, text: str, headers: dict[str, str], *, repeatable: bool
+    ) -> httpx.Response:
         response = await self._client.request(
-            "PUT", f"/Patient/{patient_id}", content=text.encode(), headers={**_WRITE, **headers}
+            "PUT",
+            f"/Patient/{patient_id}",
+            content=text.encode(),
+            headers={**_WRITE, **headers},
+            repeatable=repeatable,
         )
         if response.status_code in (409, 412):
             raise VersionConflict
-        return _patient(_expected(response, 200, 201))
+        return response
 
     async def _search(self, asked: Criteria, headers: dict[str, str]) -> BundlePage:
         """By POST: what is searched for stays out of addresses, which servers log."""
@@ -256,6 +287,10 @@ def _expected(response: httpx.Response, *statuses: int) -> str:
         return response.content.decode()
     except UnicodeDecodeError:
         raise BadGateway from None
+
+
+def _stored(response: httpx.Response) -> Patient:
+    return _patient(_expected(response, 200, 201))
 
 
 def _patient(text: str) -> Patient:

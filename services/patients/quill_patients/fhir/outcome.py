@@ -32,6 +32,7 @@ _FAULT_CODES: Final[Mapping[str, str]] = {
     "missing": "required",
     "unknown_element": "structure",
     "several_values": "structure",
+    "structure": "structure",
     "unknown_code": "code-invalid",
     "nhs_number": "business-rule",
     "birth_date": "business-rule",

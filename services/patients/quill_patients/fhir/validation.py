@@ -34,11 +34,9 @@ def check(resource: Mapping[str, Any], *, today: date) -> None:
         Unprocessable: with one error per fault, its `loc` the path of the element.
     """
     faults: dict[Path, Fault] = {}
-    for fault in (
-        *_form_faults(resource, ()),
-        *_model_faults(resource),
-        *_identity_faults(resource, today),
-    ):
+    # The models take a certain form for granted.
+    form = [*_form_faults(resource, ()), *_contained_faults(resource.get("contained"))]
+    for fault in (*(form or _model_faults(resource)), *_identity_faults(resource, today)):
         faults.setdefault(fault[0], fault)
     if faults:
         errors: list[FieldError] = [
@@ -64,6 +62,8 @@ def _form_faults(value: object, path: Path) -> Iterator[Fault]:
                 yield where, "must not be null", "null"
             elif key == "fhir_comments":
                 yield where, "is not an element of this type", "unknown_element"
+            elif key.startswith("_") and not _is_about_primitives(item):
+                yield where, "must be an object, or a list of objects and nulls", "wrong_type"
             else:
                 yield from _form_faults(item, where)
     elif isinstance(value, list):
@@ -73,6 +73,18 @@ def _form_faults(value: object, path: Path) -> Iterator[Fault]:
             # A null in an array stands for a primitive that has only an extension.
             if item is not None:
                 yield from _form_faults(item, (*path, index))
+
+
+def _is_about_primitives(value: object) -> bool:
+    """Whether `value` has the form of what is said of a primitive, under its name with an underscore."""
+    items = value if isinstance(value, list) else [value]
+    return all(isinstance(item, Mapping) or (item is None and items is value) for item in items)
+
+
+def _contained_faults(contained: object) -> Iterator[Fault]:
+    for index, item in enumerate(contained if isinstance(contained, list) else ()):
+        if not (isinstance(item, Mapping) and isinstance(item.get("resourceType"), str)):
+            yield ("contained", index), "must be a resource", "invalid_value"
 
 
 def _shown(key: str) -> str:
@@ -93,9 +105,12 @@ def _model_faults(resource: Mapping[str, Any]) -> Iterator[Fault]:
             path = tuple(part if isinstance(part, int) else _shown(part) for part in loc)
             yield path, *_meaning(fault["type"], fault["msg"])
         return
-    except (LookupError, ArithmeticError, RecursionError):
+    except LookupError:
         # A contained resource's class is looked up by its name; for none this fails so.
         yield ("contained",), "is not a valid value", "invalid_value"
+        return
+    except (ArithmeticError, AttributeError, RecursionError, TypeError):
+        yield (), "does not have the structure of a Patient", "structure"
         return
     yield from _strict_faults(model, resource, ())
 

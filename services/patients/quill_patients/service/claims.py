@@ -19,6 +19,7 @@ from ..domain import NHS_NUMBER_SYSTEM
 from ..errors import PatientExists
 from ..fhir.client import FhirPatients
 from ..fhir.mapping import nhs_numbers, token
+from ..repository import Claim
 
 _ID_SYSTEM: Final = "urn:quill:patient-id"
 _PATIENCE_SECONDS: Final = 5.0
@@ -79,7 +80,8 @@ class IdentifierClaims:
             PatientExists: another patient bears one.
         """
         by_digest = {self._digest(identifier): identifier for identifier in identifiers}
-        while held := await repository.claim(self._uow.session, list(by_digest), patient_id):
+        stale: dict[bytes, Claim] = {}
+        while held := await repository.claim(self._uow.session, list(by_digest), patient_id, stale=stale):
             await self._uow.rollback()
             for digest, holder in held.items():
                 if holder is None:
@@ -88,7 +90,7 @@ class IdentifierClaims:
                     return holder.patient_id
                 if await self._bears(holder.patient_id, by_digest[digest]):
                     raise PatientExists(holder.patient_id)
-                await repository.take_over(self._uow.session, digest, stale=holder, patient_id=patient_id)
+                stale[digest] = holder
         if own_id(patient_id) in identifiers and await self._is_taken(patient_id):
             await self._uow.rollback()
             return patient_id

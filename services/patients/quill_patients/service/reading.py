@@ -28,6 +28,8 @@ CHUNK: Final = 200
 _PARALLEL: Final = 4
 _DIRECT: Final = 1000
 _SUSPICIOUSLY_MANY_GONE: Final = 10
+_PROBES: Final = 20
+_SOON_SECONDS: Final = 1
 
 T = TypeVar("T")
 
@@ -91,23 +93,31 @@ class PatientReading:
             UpstreamError: FHIR answers, but not usefully.
         """
         try:
-            if not await repository.has_walked(self._uow.session):
-                return NOT_READY
-            page = await self.found(scope, searches, after=after, limit=limit)
+            return await self.searched(scope, searches, after=after, limit=limit)
         except (Unavailable, GatewayTimeout):
             return NOT_READY
-        if not page.patients and not await self._context.fhir_ready():
-            return NOT_READY
-        return page
 
-    async def found(
+    async def searched(
         self, scope: Scope, searches: Sequence[Criteria] | None, *, after: int, limit: int
     ) -> PatientPage:
         """Like `page`, but FHIR's absence is an error.
 
         Raises:
+            Unavailable: FHIR cannot be reached, or was never looked through.
             UpstreamError: FHIR cannot be asked.
         """
+        walked = await repository.has_walked(self._uow.session)
+        await self._uow.rollback()
+        if not walked:
+            raise Unavailable("The FHIR server was not looked through yet", retry_after=_SOON_SECONDS)
+        page = await self._found(scope, searches, after=after, limit=limit)
+        if not page.patients and not await self._context.fhir_ready():
+            raise Unavailable("The FHIR server is not available", retry_after=_SOON_SECONDS)
+        return page
+
+    async def _found(
+        self, scope: Scope, searches: Sequence[Criteria] | None, *, after: int, limit: int
+    ) -> PatientPage:
         if searches is None:
             return await self._listed(scope, after=after, limit=limit)
         if not searches:
@@ -152,11 +162,23 @@ class PatientReading:
         again = await _in_parallel([partial(self._fhir.read, each) for each in missing])
         there.update({patient.patient_id: patient for patient in again if patient is not None})
         gone = [patient_id for patient_id in missing if patient_id not in there]
-        if len(gone) > max(_SUSPICIOUSLY_MANY_GONE, len(ids) // 2):
+        if len(gone) > len(ids) // 2 and (
+            len(gone) > _SUSPICIOUSLY_MANY_GONE or not await self._is_the_one_we_know(gone)
+        ):
             raise BadGateway("The FHIR server lacks records it had")
         if gone:
             await index.record_gone(self._uow, gone)
         return there
+
+    async def _is_the_one_we_know(self, gone: Sequence[str]) -> bool:
+        """Whether the FHIR server has any of the other patients we know, or at least remembers to have
+        deleted one of those it lacks.
+        """
+        others = await repository.latest(self._uow.session, but=gone, limit=_PROBES)
+        await self._uow.rollback()
+        if others and await self._fhir.by_ids(others):
+            return True
+        return any(await _in_parallel([partial(self._fhir.has_deleted, each) for each in gone[:_PROBES]]))
 
     async def _matches(self, rows: Sequence[Entry], searches: Sequence[Criteria]) -> dict[str, Patient]:
         chunks = _chunks([row.patient_id for row in rows])

@@ -2,17 +2,21 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Any, Final
 
 from quill_shared.platform.database import UnitOfWork
 from quill_shared.platform.intents import Intent, Settle
 from quill_shared.platform.service import Runtime
 
-from ..errors import RefusedUpstream
-from ..fhir.client import FhirPatients
+from ..errors import Overwritten, RefusedUpstream
+from ..fhir.client import FhirPatients, Patient
+from ..fhir.documents import Document
 from . import index
 from .writing import CREATE, UPDATE
 
 logger = logging.getLogger(__name__)
+
+_ADDED_BY_SERVERS: Final = frozenset({"meta", "text"})
 
 
 class Settlement:
@@ -22,14 +26,26 @@ class Settlement:
         self._fhir = fhir
 
     async def create(self, intent: Intent, uow: UnitOfWork) -> None:
-        """Registers the patient after all: writes the resource unless it is there, and records it."""
+        """Registers the patient after all: writes the resource unless it is there, and records it.
+
+        What another writer stored under an id that our client chose is not ours, and opened to nobody.
+        """
+        is_chosen = intent.payload.get("is_chosen", True)
+        text = intent.payload["text"]
         patient = await self._fhir.read(intent.target)
         if patient is None:
             try:
-                patient = await self._fhir.create(intent.target, intent.payload["text"])
+                patient = await self._fhir.create(intent.target, text, only_new=is_chosen)
             except RefusedUpstream:
                 logger.warning("registration refused by FHIR", extra={"intent_id": str(intent.id)})
                 return
+            except Overwritten:
+                logger.error("record of another writer overwritten", extra={"intent_id": str(intent.id)})
+                return
+        elif is_chosen and not _says(patient, text):
+            logger.warning("id taken by another writer", extra={"intent_id": str(intent.id)})
+            await index.note(uow, [patient])
+            return
         await index.record_created(
             uow,
             patient,
@@ -44,6 +60,15 @@ class Settlement:
         patient = await self._fhir.read(intent.target)
         if patient is not None:
             await index.note(uow, [patient])
+
+
+def _says(patient: Patient, text: str) -> bool:
+    """Whether a record is the resource in `text`, but for what servers write themselves."""
+    return _own_elements(patient.document.content) == _own_elements(Document.of(text).content)
+
+
+def _own_elements(resource: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in resource.items() if name not in _ADDED_BY_SERVERS}
 
 
 def intent_handlers(runtime: Runtime) -> Mapping[str, Settle]:

@@ -5,6 +5,8 @@ recorded. No transaction is open while FHIR is asked.
 """
 
 import asyncio
+import logging
+import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +26,7 @@ from ..domain import InvalidValueError, assignable_id, likely_same
 from ..errors import (
     NotOwnOrganisation,
     OrganisationNotFound,
+    Overwritten,
     PatientBusy,
     PatientChanged,
     PatientExists,
@@ -38,6 +41,8 @@ from . import index
 from .claims import Identifier, IdentifierClaims, nhs_identifiers, own_id
 from .context import PatientsContext
 
+logger = logging.getLogger(__name__)
+
 CREATE: Final = "patient.create"
 UPDATE: Final = "patient.update"
 
@@ -45,6 +50,7 @@ _MOST_SAME_BIRTHDAY: Final = 200
 _ATTEMPTS: Final = 3
 _MEMBERSHIP_TRIES: Final = 5
 _MEMBERSHIP_PAUSE: Final = 0.2
+_LONGEST_PAUSE_MILLISECONDS: Final = 60
 
 Edit = Callable[[mapping.Resource], mapping.Resource]
 
@@ -144,7 +150,7 @@ class PatientWriting:
         Raises:
             Forbidden: the caller may not see the patient.
             PatientChanged: the current version is not an expected one, or `only_new` and there is one.
-            PatientExists: its NHS number is another record's.
+            PatientExists: its NHS number is another record's, or the id was a deleted one's.
             Unprocessable: not a valid Patient.
         """
         validation.check(received, today=now().date())
@@ -158,6 +164,7 @@ class PatientWriting:
             if expected is not None:
                 raise PatientChanged
             _require_assignable(patient_id)
+            await self._refuse_known_id(patient_id)
             organisation_id = await self._organisation(principal, organisation_id)
             identifiers = nhs_identifiers(resource) | {own_id(patient_id)}
             return await self._store(principal, resource, identifiers, organisation_id), True
@@ -198,6 +205,8 @@ class PatientWriting:
             after = edit(before)
             text = documents.dump(after)
             if text == documents.dump(before):
+                # Maybe a change of ours whose answer was lost: known from now on.
+                await index.note(self._uow, [current])
                 return current
             validation.check(after, today=now().date())
             claimed = nhs_identifiers(after) - nhs_identifiers(before)
@@ -205,7 +214,7 @@ class PatientWriting:
             try:
                 return await self._update(current, text, after, claimed)
             except VersionConflict:
-                continue
+                await asyncio.sleep(secrets.randbelow(_LONGEST_PAUSE_MILLISECONDS) / 1000)
         raise PatientBusy
 
     async def _store(
@@ -228,24 +237,33 @@ class PatientWriting:
     ) -> Patient:
         patient_id: str = resource["id"]
         text = documents.dump(resource)
+        # An id that the client chose may be known to other clients of the FHIR server.
+        is_chosen = own_id(patient_id) in identifiers
         await self._claims.secure(identifiers, patient_id)
         intent = await begin(
             self._uow,
             CREATE,
             target=patient_id,
-            payload={"text": text, "organisation_id": organisation_id, "created_by": principal.user_id},
+            payload={
+                "text": text,
+                "organisation_id": organisation_id,
+                "created_by": principal.user_id,
+                "is_chosen": is_chosen,
+            },
             grace=self._context.grace,
         )
         try:
-            patient = await self._fhir.create(patient_id, text)
+            patient = await self._fhir.create(patient_id, text, only_new=is_chosen)
         except (NotSent, RefusedUpstream):
             await abandon(self._uow, intent)
             raise
-        except VersionConflict:
-            if own_id(patient_id) not in identifiers:
+        except VersionConflict as conflict:
+            if not is_chosen:
                 # Nobody else knows this id: it was an attempt of our own whose answer was lost.
                 raise GatewayTimeout from None
             await abandon(self._uow, intent)
+            if isinstance(conflict, Overwritten):
+                logger.error("record of another writer overwritten", extra={"intent_id": str(intent.id)})
             raise PatientExists(patient_id) from None
         # The intent first, as the reconciler holds it while it writes the rest.
         await finish(self._uow, intent)
